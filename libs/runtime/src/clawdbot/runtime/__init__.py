@@ -1,0 +1,1 @@
+"""How the services carry what they say; what they say is `clawdbot.schema`."""

@@ -1,0 +1,301 @@
+"""The one YAML file of the stack, typed; environment variables override it, typos are refused.
+
+`CLAWDBOT_CONFIG` names the file (default `./config.yaml`); `CLAWDBOT_MEMORY__STORAGE_TYPE=...`
+overrides `memory.storage_type`. Relative paths are relative to the working directory.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Mapping
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+PREFIX = "CLAWDBOT_"
+NOT_SETTINGS = re.compile(r"CLAWDBOT_(CONFIG|SECRETS?_.*|PARENT_PIPE|MODELS_DIR)")
+"""Variables with our prefix that are no settings: file, secrets, the supervisor's pipe, tests."""
+
+
+class ConfigError(Exception):
+    """The configuration cannot be used; the message says where and what to write instead."""
+
+
+class Section(BaseModel):
+    """A part of the file; frozen, and strict about names."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class App(Section):
+    """`app`: the edge, and what concerns the whole stack."""
+
+    host: str = "127.0.0.1"
+    """Address that the gateway listens on."""
+    port: int = Field(default=8000, ge=0, le=65535)
+    debug: bool = False
+    """Logs at level DEBUG and reports coroutines that block the event loop; never any content."""
+    data_dir: Path = Path("./.clawdbot")
+    """Where the local stack keeps secrets and the broker's files."""
+    public_url: str | None = None
+    """How the outside reaches the gateway; `http://host:port` when not given."""
+
+
+class Memory(Section):
+    """`memory`: where memories are kept and how they are ranked."""
+
+    storage_type: Literal["sqlite", "postgresql", "mysql"] = "sqlite"
+    db_path: Path = Path("./memory.db")
+    """The SQLite file."""
+    database_url: str | None = None
+    fusion_semantic_weight: float = Field(default=0.6, ge=0, le=1)
+    """Share of meaning in the fused score; the rest is keywords. Belongs to the embedding model."""
+    index_budget_mb: int = Field(default=512, ge=1)
+    """Memory that loaded vector indexes may take before the least recently used is dropped."""
+
+
+class Models(Section):
+    """`models`: which models are served."""
+
+    default: str = "smollm2-135m-instruct"
+    """Chat model: the name of a folder in `directory`, or the path of an `.onnx` file."""
+    context_length: int = Field(default=2048, ge=128)
+    """Tokens that prompt and answer may have together; the model's own limit still holds."""
+    directory: Path = Path("./models")
+    embedding: str = "multilingual-e5-small"
+    threads: int = Field(default=2, ge=1)
+    """CPU threads that one model may use at a time."""
+
+    @property
+    def default_path(self) -> Path | None:
+        """The file that `default` names, when it is a path."""
+        is_path = self.default.endswith(".onnx") or "/" in self.default
+        return Path(self.default) if is_path else None
+
+    @property
+    def default_name(self) -> str:
+        """The chat model's name as a subject token."""
+        path = self.default_path
+        if path is None:
+            return self.default
+        # models/<name>/<version>/model.onnx is our own layout; anything else is named by its file.
+        name = path.parent.parent.name if path.name == "model.onnx" else path.stem
+        return re.sub(r"[^A-Za-z0-9_-]", "-", name)[:64] or "model"
+
+
+class Webhook(Section):
+    """`platforms.webhook`: signed messages in, signed replies out."""
+
+    enabled: bool = True
+    path: str = Field(default="/api/messages", pattern=r"^/[A-Za-z0-9/_-]+$")
+    tenant: str = Field(default="default", pattern=r"^[A-Za-z0-9_-]{1,64}$")
+    callback_url: str | None = None
+    """Where replies are posted; without it they are read by `GET {path}/{message_id}`."""
+
+
+class Socket(Section):
+    """`platforms.socket`: the WebSocket server."""
+
+    enabled: bool = False
+    port: int = Field(default=8001, ge=0, le=65535)
+
+
+class Platforms(Section):
+    """`platforms`: the ways in."""
+
+    webhook: Webhook = Webhook()
+    socket: Socket = Socket()
+
+
+class Gateway(Section):
+    """`gateway`: limits at the door."""
+
+    chat_timeout_s: float = Field(default=120, gt=0)
+    """How long `POST /api/chat` waits for the reply; it can be fetched later all the same."""
+    turn_deadline_s: float = Field(default=3600, gt=0)
+    """After this nobody wants the answer to a message any more."""
+    max_body_bytes: int = Field(default=1_048_576, ge=1024)
+    body_timeout_s: float = Field(default=10, gt=0)
+    publish_timeout_s: float = Field(default=2.0, gt=0)
+    """Below the shortest deadline that platforms give before they send again."""
+    max_inflight: int = Field(default=256, ge=1)
+    callback_timeout_s: float = Field(default=10, gt=0)
+
+
+class Assistant(Section):
+    """`assistant`: bounds of a turn."""
+
+    concurrency: int = Field(default=8, ge=1)
+    """Conversations that one replica works on at the same time."""
+    max_tokens: int = Field(default=200, ge=1)
+    """Longest answer, in tokens of the chat model."""
+    recall_limit: int = Field(default=6, ge=0, le=100)
+    history_lines: int = Field(default=12, ge=0, le=500)
+    think_timeout_s: float = Field(default=90, gt=0)
+    call_timeout_s: float = Field(default=10, gt=0)
+
+
+class Inference(Section):
+    """`inference`: how many at once."""
+
+    slots: int = Field(default=4, ge=1, le=64)
+    """Answers that are generated together; each takes a full context of key-value memory."""
+    max_queue: int = Field(default=64, ge=1)
+
+
+class Executor(Section):
+    """`executor`: how many at once."""
+
+    concurrency: int = Field(default=4, ge=1, le=64)
+
+
+class BusSettings(Section):
+    """`bus`: the broker, and how patient we are with it."""
+
+    url: str = "nats://127.0.0.1:4222"
+    durability: Literal["strict", "relaxed"] = "strict"
+    """`strict` syncs each write to disk, `relaxed` once a second (see docs/durability.md)."""
+    replicas: Literal[1, 3, 5] = 1
+    lease_ttl_s: float = Field(default=15, ge=1)
+    """How long a dead worker keeps its conversation."""
+    ack_wait_s: float = Field(default=15, ge=1)
+    max_attempts: int = Field(default=5, ge=1)
+    """Attempts at one message, crashes included, before it becomes a dead letter."""
+
+
+class Telemetry(Section):
+    """`telemetry`: traces."""
+
+    otlp_endpoint: str | None = None
+    """OTLP/HTTP base address, such as `http://127.0.0.1:4318`; none means nothing is exported."""
+    sample_ratio: float = Field(default=1.0, ge=0, le=1)
+
+
+Unit = Literal["assistant", "inference", "memory", "executor"]
+HEALTH_PORTS: dict[Unit, int] = {
+    "assistant": 8011,
+    "inference": 8012,
+    "memory": 8013,
+    "executor": 8014,
+}
+
+
+class Ops(Section):
+    """`ops`: health, logs, shutdown."""
+
+    health_host: str = "127.0.0.1"
+    health_ports: dict[Unit, int] = HEALTH_PORTS
+    """0 takes any free port; the gateway answers on `app.port`."""
+    log_format: Literal["auto", "json", "text"] = "auto"
+    """`auto` is text on a terminal and JSON elsewhere."""
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    grace_s: float = Field(default=20, gt=0)
+    """Time to finish or hand back work after SIGTERM."""
+
+
+class Config(BaseSettings):
+    """Everything that can be configured. Secrets are elsewhere: see `clawdbot.runtime.secrets`."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, env_nested_delimiter="__", frozen=True, extra="forbid"
+    )
+
+    app: App = App()
+    memory: Memory = Memory()
+    models: Models = Models()
+    platforms: Platforms = Platforms()
+    gateway: Gateway = Gateway()
+    assistant: Assistant = Assistant()
+    inference: Inference = Inference()
+    executor: Executor = Executor()
+    bus: BusSettings = BusSettings()
+    telemetry: Telemetry = Telemetry()
+    ops: Ops = Ops()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],  # noqa: ARG003 -- the signature is pydantic-settings' own
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 -- as above
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 -- as above
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Let the environment win over the file."""
+        return env_settings, init_settings
+
+
+def load_config(path: Path | None = None, environ: Mapping[str, str] = os.environ) -> Config:
+    """Return the configuration of file and environment.
+
+    Args:
+        path: the YAML file; `CLAWDBOT_CONFIG`, then `./config.yaml`, when not given.
+        environ: where mistyped names are looked for.
+
+    Raises:
+        ConfigError: the file is missing or no mapping, a name is unknown, or a value is wrong.
+    """
+    document = _read(path or Path(environ.get(f"{PREFIX}CONFIG", "config.yaml")))
+    _refuse_unknown_keys(document, Config, "")
+    _refuse_unknown_variables(environ)
+    try:
+        return Config(**document)
+    except ValidationError as exc:
+        raise ConfigError("\n".join(_explain(exc))) from exc
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        document = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as exc:
+        raise ConfigError(f"{path} does not exist; set {PREFIX}CONFIG or create it") from exc
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as exc:
+        raise ConfigError(f"{path} cannot be read: {exc}") from exc
+    if document is None:
+        return {}
+    if not isinstance(document, dict):
+        raise ConfigError(f"{path} must hold a mapping of sections, such as 'app:'")
+    return document
+
+
+def _refuse_unknown_keys(document: Mapping[str, Any], model: type[BaseModel], where: str) -> None:
+    for key, value in document.items():
+        if key not in model.model_fields:
+            raise ConfigError(f"unknown key {where}{key}{_nearest(str(key), model.model_fields)}")
+        inner = model.model_fields[key].annotation
+        if isinstance(inner, type) and issubclass(inner, BaseModel) and isinstance(value, dict):
+            _refuse_unknown_keys(value, inner, f"{where}{key}.")
+
+
+def _refuse_unknown_variables(environ: Mapping[str, str]) -> None:
+    known = {f"{PREFIX}{name}" for name in _variable_names(Config)}
+    for name in environ:
+        if not name.upper().startswith(PREFIX) or NOT_SETTINGS.fullmatch(name.upper()):
+            continue
+        if name.upper() not in known:
+            raise ConfigError(f"unknown variable {name}{_nearest(name.upper(), known)}")
+
+
+def _variable_names(model: type[BaseModel]) -> Iterator[str]:
+    for name, field in model.model_fields.items():
+        yield name.upper()
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            yield from (f"{name.upper()}__{rest}" for rest in _variable_names(field.annotation))
+        elif name == "health_ports":
+            yield from (f"{name.upper()}__{service.upper()}" for service in HEALTH_PORTS)
+
+
+def _nearest(name: str, known: Mapping[str, object] | set[str]) -> str:
+    close = get_close_matches(name, list(known), n=1)
+    return f"; did you mean {close[0]}?" if close else f"; known are {', '.join(sorted(known))}"
+
+
+def _explain(error: ValidationError) -> Iterator[str]:
+    for problem in error.errors(include_url=False, include_context=False):
+        where = ".".join(str(part) for part in problem["loc"])
+        yield f"{where}: {problem['msg']}, got {problem['input']!r}"

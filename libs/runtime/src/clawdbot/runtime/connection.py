@@ -1,0 +1,94 @@
+"""One connection to the broker: endless reconnects with jitter, quick notice of a dead link."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import nats
+import nats.errors
+from nats.aio.client import Client
+
+from clawdbot.runtime import metrics
+from clawdbot.runtime.config import Config
+from clawdbot.runtime.secrets import Secrets, bus_seed
+from clawdbot.schema.errors import Unavailable
+from clawdbot.schema.permissions import inbox
+
+log = logging.getLogger(__name__)
+
+PING_INTERVAL_S = 10
+"""nats-py's 120 s would leave a half-open link unnoticed for four minutes."""
+START_TIMEOUT_S = 60.0
+"""How long a service waits for the broker when it starts."""
+
+
+@asynccontextmanager
+async def connected(user: str, config: Config, secrets: Secrets) -> AsyncIterator[Client]:
+    """Connect as `user` and close at the end.
+
+    Raises:
+        Unavailable: the broker could not be reached within `START_TIMEOUT_S`.
+        ConfigError: the user's key is missing.
+    """
+    client = await _first_connection(user, config.bus.url, secrets.text(bus_seed(user)))
+    metrics.bus_connected.set(1)
+    try:
+        yield client
+    finally:
+        metrics.bus_connected.set(0)
+        await _close(client)
+
+
+async def _first_connection(user: str, url: str, seed: str) -> Client:
+    give_up_at = asyncio.get_running_loop().time() + START_TIMEOUT_S
+    while True:
+        try:
+            return await _connect(user, url, seed)
+        except (nats.errors.Error, OSError, TimeoutError) as exc:
+            if asyncio.get_running_loop().time() > give_up_at:
+                raise Unavailable(f"the broker at {url} cannot be reached") from exc
+            log.warning("waiting for the broker", extra={"url": url, "error": type(exc).__name__})
+            await asyncio.sleep(random.uniform(0.2, 0.6))  # noqa: S311 -- spreads load, guards nothing
+
+
+async def _connect(user: str, url: str, seed: str) -> Client:
+    async def on_disconnected() -> None:
+        metrics.bus_connected.set(0)
+        log.warning("connection to the broker lost")
+
+    async def on_reconnected() -> None:
+        metrics.bus_connected.set(1)
+        log.info("connection to the broker restored")
+
+    async def on_error(error: Exception) -> None:
+        log.warning("broker client error", extra={"error": f"{type(error).__name__}: {error}"})
+
+    return await nats.connect(
+        url,
+        name=f"clawdbot-{user}",
+        nkeys_seed_str=seed,
+        inbox_prefix=inbox(user),
+        connect_timeout=5,
+        max_reconnect_attempts=-1,
+        # A different pace for each process, so that a restarted broker is not stormed.
+        reconnect_time_wait=random.uniform(0.2, 0.6),  # noqa: S311 -- nats-py sleeps it as given
+        ping_interval=PING_INTERVAL_S,
+        max_outstanding_pings=2,
+        disconnected_cb=on_disconnected,
+        reconnected_cb=on_reconnected,
+        error_cb=on_error,
+    )
+
+
+async def _close(client: Client) -> None:
+    # Not drain(): in nats-py 2.16 it hangs until its time-out while a subscription without
+    # callback holds a message. Whoever subscribed has unsubscribed by now; flush, then close.
+    try:
+        await client.flush(timeout=2)
+    except (nats.errors.Error, TimeoutError, OSError) as exc:
+        log.warning("closing without a flush", extra={"error": type(exc).__name__})
+    await client.close()

@@ -1,0 +1,159 @@
+"""Creates what the broker must have: streams, consumers, buckets. Nothing else may.
+
+Run before the services start, and again at each upgrade: it changes what differs and refuses
+what would destroy data.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+from datetime import timedelta
+
+import nats.errors
+from nats.js import errors as js_errors
+from nats.js.api import (
+    AckPolicy,
+    ConsumerConfig,
+    DeliverPolicy,
+    DiscardPolicy,
+    RetentionPolicy,
+    StorageType,
+    StreamConfig,
+)
+
+from clawdbot.runtime.bus import Bus
+from clawdbot.runtime.config import Config
+from clawdbot.runtime.connection import connected
+from clawdbot.runtime.secrets import Secrets
+from clawdbot.schema.errors import Unavailable
+from clawdbot.schema.ids import Channel
+from clawdbot.schema.permissions import PROVISIONER
+from clawdbot.schema.streams import (
+    AUDIT,
+    BUCKETS,
+    INBOUND,
+    OBJECT_STORE,
+    OUTBOUND,
+    STREAMS,
+    TURN_WORKER,
+    Bucket,
+    Consumer,
+    Storage,
+    Stream,
+    delivery,
+    leases,
+)
+
+log = logging.getLogger(__name__)
+
+MAX_ACK_PENDING = 10_000
+"""Doorbells that may ring at a time; the workers' own bound is how many conversations they take."""
+
+
+async def provision(config: Config, secrets: Secrets) -> None:
+    """Make the broker hold what `clawdbot.schema.streams` lists.
+
+    Raises:
+        Unavailable: the broker cannot be reached or refuses.
+    """
+    async with connected(PROVISIONER, config, secrets) as client:
+        bus = Bus(client, PROVISIONER)
+        try:
+            await _provision(bus, config)
+        except (js_errors.Error, nats.errors.Error, TimeoutError) as exc:
+            raise Unavailable(f"the broker cannot be provisioned: {exc}") from exc
+
+
+async def _provision(bus: Bus, config: Config) -> None:
+    for stream in STREAMS:
+        await _ensure_stream(bus, _stream_config(stream, config.bus.replicas))
+    for bucket in BUCKETS:
+        await _ensure_stream(bus, _bucket_config(bucket, config))
+    await bus.jetstream.create_object_store(OBJECT_STORE, replicas=config.bus.replicas)
+    await _ensure_consumer(bus, TURN_WORKER, config, DeliverPolicy.ALL)
+    for channel in delivering_channels(config):
+        # A channel that starts to deliver today does not repeat what was answered before.
+        await _ensure_consumer(bus, delivery(channel), config, DeliverPolicy.NEW)
+    log.info("broker provisioned", extra={"streams": len(STREAMS), "buckets": len(BUCKETS)})
+
+
+def delivering_channels(config: Config) -> tuple[Channel, ...]:
+    """Return the channel accounts whose replies the gateway sends out by itself."""
+    return (Channel("webhook"),) if config.platforms.webhook.callback_url else ()
+
+
+async def _ensure_stream(bus: Bus, wanted: StreamConfig) -> None:
+    try:
+        found = await bus.jetstream.stream_info(wanted.name or "")
+    except js_errors.NotFoundError:
+        await bus.jetstream.add_stream(wanted)
+        return
+    if found.config.storage != wanted.storage or found.config.retention != wanted.retention:
+        raise Unavailable(
+            f"the stream {wanted.name} exists with another storage or retention; "
+            "changing it would lose its messages"
+        )
+    await bus.jetstream.update_stream(wanted)
+
+
+async def _ensure_consumer(
+    bus: Bus, consumer: Consumer, config: Config, start: DeliverPolicy
+) -> None:
+    wanted = ConsumerConfig(
+        durable_name=consumer.durable,
+        filter_subject=consumer.filter_subject,
+        deliver_policy=start,
+        ack_policy=AckPolicy.EXPLICIT,
+        ack_wait=config.bus.ack_wait_s,
+        # Attempts are counted in the conversation's record; a doorbell may ring without end.
+        max_deliver=-1,
+        max_ack_pending=MAX_ACK_PENDING,
+    )
+    try:
+        await bus.jetstream.add_consumer(consumer.stream, wanted)
+    except js_errors.BadRequestError:
+        found = await bus.jetstream.consumer_info(consumer.stream, consumer.durable)
+        # The start position of an existing consumer cannot change, and need not.
+        kept = replace(wanted, deliver_policy=found.config.deliver_policy)
+        await bus.jetstream.add_consumer(consumer.stream, kept)
+
+
+def _stream_config(stream: Stream, replicas: int) -> StreamConfig:
+    is_audit = stream is AUDIT
+    return StreamConfig(
+        name=stream.name,
+        description=stream.purpose,
+        subjects=list(stream.subjects),
+        retention=RetentionPolicy.LIMITS,
+        discard=DiscardPolicy.OLD,
+        max_age=stream.max_age.total_seconds(),
+        storage=StorageType.FILE,
+        num_replicas=replicas,
+        allow_direct=True,
+        deny_delete=is_audit,
+        deny_purge=is_audit,
+    )
+
+
+def _bucket_config(bucket: Bucket, config: Config) -> StreamConfig:
+    is_lease = bucket.name in {leases(stream).name for stream in (INBOUND, OUTBOUND)}
+    ttl_s = config.bus.lease_ttl_s if is_lease else _seconds(bucket.ttl)
+    return StreamConfig(
+        name=bucket.stream,
+        description=bucket.purpose,
+        subjects=[f"$KV.{bucket.name}.>"],
+        max_msgs_per_subject=1,
+        discard=DiscardPolicy.NEW,
+        max_age=ttl_s,
+        storage=StorageType.MEMORY if bucket.storage is Storage.MEMORY else StorageType.FILE,
+        num_replicas=config.bus.replicas,
+        allow_direct=True,
+        allow_rollup_hdrs=True,
+        deny_delete=True,
+    )
+
+
+def _seconds(ttl: timedelta | None) -> float:
+    """Return `ttl` as the broker wants it: 0 is for ever."""
+    return 0.0 if ttl is None else ttl.total_seconds()

@@ -1,0 +1,261 @@
+"""Answers requests: bounded, typed, found through the NATS micro protocol (ADR-32).
+
+nats-py runs the callback of a subscription one message at a time, so each request becomes a task
+of its own, up to a bound; beyond it the answer is `Overloaded` at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import Any, TypeVar, cast
+
+import nats.errors
+from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription
+from nats.micro.request import Request
+from nats.micro.service import Service, ServiceConfig
+
+from clawdbot.runtime import headers, metrics
+from clawdbot.runtime.bus import RENEW_EVERY_S, Bus
+from clawdbot.runtime.delivery import Outcome, attempt
+from clawdbot.runtime.telemetry import SpanKind, current_trace_id, extracted, span
+from clawdbot.schema import subjects
+from clawdbot.schema.codec import decode, encode
+from clawdbot.schema.errors import ClawdbotError, Internal, InvalidMessage, Overloaded, to_wire
+from clawdbot.schema.messages import CallSignal, CallSignalKind
+from clawdbot.schema.principal import PrincipalVerifier
+from clawdbot.schema.rpc import Call, Rpc, StreamRpc
+from clawdbot.schema.wire import Wire
+
+log = logging.getLogger(__name__)
+
+Req = TypeVar("Req", bound=Wire)
+Rep = TypeVar("Rep", bound=Wire)
+Item = TypeVar("Item", bound=Wire)
+
+DEFAULT_DEADLINE_S = 30.0
+"""For callers that set none; ours always do."""
+SILENT_CALLER_S = 4 * RENEW_EVERY_S
+"""A streamed call whose caller said nothing for this long is given up."""
+
+Work = Callable[[Msg, dict[str, str]], Awaitable[str]]
+"""Answers one request and returns the outcome's label."""
+
+
+@dataclass
+class Running:
+    """A streamed call that is being answered."""
+
+    task: asyncio.Task[None]
+    heard_at: float
+
+
+class RPCServer:
+    """Serves the rpcs of one process.
+
+    Args:
+        bus: the connection to answer on.
+        version: semantic version shown by `$SRV.INFO`.
+        verifier: believes principals; None for a service that never asks who is talking.
+    """
+
+    def __init__(self, bus: Bus, version: str, verifier: PrincipalVerifier | None) -> None:
+        self._bus = bus
+        self._verifier = verifier
+        self._service = Service(bus.client, ServiceConfig(name=bus.service, version=version))
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._streams: dict[str, Running] = {}
+        self._signals: Subscription | None = None
+
+    async def start(self) -> None:
+        """Become visible to `$SRV.PING` and hear callers' signals."""
+        await self._service.start()
+        self._signals = await self._bus.client.subscribe(
+            subjects.calls_of(self._bus.service), cb=self._hear
+        )
+
+    async def stop(self, grace_s: float) -> None:
+        """Take nothing new, wait for what runs at most `grace_s` seconds, then cancel it."""
+        await self._service.stop()
+        if self._signals is not None:
+            await self._signals.unsubscribe()
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=grace_s)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def respond(
+        self,
+        rpc: Rpc[Req, Rep],
+        handler: Callable[[Req, Call], Awaitable[Rep]],
+        target: str | None,
+        concurrency: int,
+    ) -> None:
+        """Answer `rpc` with `handler`, at most `concurrency` requests at a time."""
+
+        async def work(msg: Msg, envelope: dict[str, str]) -> str:
+            outcome = await attempt(self._answer(rpc, handler, msg, envelope))
+            await self._reply(msg, outcome, {})
+            return outcome.label
+
+        await self._serve(rpc, target, work, concurrency)
+
+    async def respond_stream(
+        self,
+        rpc: StreamRpc[Req, Item, Rep],
+        handler: Callable[[Req, Call], AsyncIterator[Item | Rep]],
+        target: str | None,
+        concurrency: int,
+    ) -> None:
+        """Answer `rpc` with what `handler` yields; its last value closes the answer."""
+
+        async def work(msg: Msg, envelope: dict[str, str]) -> str:
+            with _Registered(self._streams, envelope.get(headers.CALL, "")):
+                outcome = await attempt(self._answer_stream(rpc, handler, msg, envelope))
+                await self._reply(msg, outcome, {headers.END: "1"})
+                return outcome.label
+
+        await self._serve(rpc, target, work, concurrency)
+
+    async def _serve(
+        self,
+        rpc: Rpc[Any, Any] | StreamRpc[Any, Any, Any],
+        target: str | None,
+        work: Work,
+        concurrency: int,
+    ) -> None:
+        method = f"{rpc.service}.{rpc.verb}"
+        active: set[asyncio.Task[None]] = set()
+
+        async def take(request: Request) -> None:
+            msg = request._msg
+            if len(active) >= concurrency:
+                error = Overloaded(f"{method} has no free slot")
+                await self._reply(msg, Outcome(error=error), {})
+                return
+            task = asyncio.create_task(self._traced(method, msg, work), name=method)
+            for owner in (active, self._tasks):
+                owner.add(task)
+                task.add_done_callback(owner.discard)
+
+        name = method.replace(".", "-") if target is None else f"{rpc.verb}-{target}"
+        await self._service.add_endpoint(
+            name=name, handler=take, subject=rpc.subject(target), queue_group=rpc.service
+        )
+
+    async def _traced(self, method: str, msg: Msg, work: Work) -> None:
+        envelope = dict(msg.headers or {})
+        with span(method, kind=SpanKind.SERVER, parent=extracted(envelope), rpc__system="nats"):
+            started = time.perf_counter()
+            label = await work(msg, envelope)
+            metrics.rpc_seconds.labels(method, label).observe(time.perf_counter() - started)
+
+    async def _answer(
+        self,
+        rpc: Rpc[Req, Rep],
+        handler: Callable[[Req, Call], Awaitable[Rep]],
+        msg: Msg,
+        envelope: dict[str, str],
+    ) -> Rep:
+        request, call = self._parse(rpc.request, rpc.needs_principal, msg, envelope)
+        async with asyncio.timeout(call.deadline.require()):
+            return await handler(request, call)
+
+    async def _answer_stream(
+        self,
+        rpc: StreamRpc[Req, Item, Rep],
+        handler: Callable[[Req, Call], AsyncIterator[Item | Rep]],
+        msg: Msg,
+        envelope: dict[str, str],
+    ) -> Rep:
+        request, call = self._parse(rpc.request, rpc.needs_principal, msg, envelope)
+        produced = cast("Any", handler(request, call))
+        async with asyncio.timeout(call.deadline.require()), aclosing(produced):
+            index = 0
+            async for value in produced:
+                if isinstance(value, rpc.reply):
+                    return value
+                item_headers = {headers.SCHEMA: rpc.item.SCHEMA, headers.INDEX: str(index)}
+                await self._bus.client.publish(msg.reply, encode(value), headers=item_headers)
+                index += 1
+        raise RuntimeError(f"{rpc.verb} ended without its closing answer")
+
+    def _parse(
+        self, kind: type[Req], needs_principal: bool, msg: Msg, envelope: dict[str, str]
+    ) -> tuple[Req, Call]:
+        deadline = headers.deadline_of(envelope, DEFAULT_DEADLINE_S)
+        deadline.require()
+        verified = None
+        if needs_principal:
+            if self._verifier is None:
+                raise RuntimeError("this service has no principal key")
+            verified = self._verifier.verify(envelope.get(headers.PRINCIPAL, ""))
+        request = decode(kind, msg.data, envelope.get(headers.SCHEMA))
+        return request, Call(deadline=deadline, verified=verified)
+
+    async def _reply(self, msg: Msg, outcome: Outcome[Any], extra: dict[str, str]) -> None:
+        if not msg.reply:
+            return
+        if outcome.value is not None:
+            envelope = {headers.SCHEMA: outcome.value.SCHEMA, **extra}
+            data = encode(outcome.value)
+        else:
+            envelope, data = _failure(outcome.error or Internal("no answer"), extra)
+        try:
+            await self._bus.client.publish(msg.reply, data, headers=envelope)
+        except (nats.errors.Error, OSError) as exc:
+            log.warning("answer could not be sent", extra={"error": type(exc).__name__})
+
+    async def _hear(self, msg: Msg) -> None:
+        """Note a caller's renewal, or end its call; also end those whose caller fell silent."""
+        running = self._streams.get(msg.subject.rpartition(".")[2])
+        if running is None:
+            return
+        try:
+            signal = decode(CallSignal, msg.data)
+        except InvalidMessage:
+            log.warning("undecodable call signal")
+            return
+        if signal.kind is CallSignalKind.CANCEL:
+            running.task.cancel()
+        running.heard_at = time.monotonic()
+
+    def cancel_silent(self) -> None:
+        """End streamed calls whose caller has not renewed for `SILENT_CALLER_S`."""
+        oldest = time.monotonic() - SILENT_CALLER_S
+        for running in list(self._streams.values()):
+            if running.heard_at < oldest:
+                running.task.cancel()
+
+
+class _Registered:
+    """Makes the current task findable by its call id while it runs."""
+
+    def __init__(self, streams: dict[str, Running], call_id: str) -> None:
+        self._streams = streams
+        self._call_id = call_id
+
+    def __enter__(self) -> None:
+        task = asyncio.current_task()
+        if self._call_id and task is not None:
+            self._streams[self._call_id] = Running(task, time.monotonic())
+
+    def __exit__(self, *_: object) -> None:
+        self._streams.pop(self._call_id, None)
+
+
+def _failure(error: ClawdbotError, extra: dict[str, str]) -> tuple[dict[str, str], bytes]:
+    wire = to_wire(error, current_trace_id())
+    envelope = {
+        headers.SCHEMA: wire.SCHEMA,
+        headers.ERROR: wire.code,
+        headers.ERROR_CODE: str(error.status),
+        **extra,
+    }
+    return envelope, encode(wire)

@@ -1,0 +1,276 @@
+"""The life of a service: what is opened in order is closed in reverse, and nothing outlives it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from importlib.metadata import version
+from typing import Any, TypeVar
+
+import uvloop
+
+from clawdbot.runtime import leases, metrics
+from clawdbot.runtime.bus import Bus
+from clawdbot.runtime.config import Config, ConfigError, load_config
+from clawdbot.runtime.connection import connected
+from clawdbot.runtime.deadletters import DeadLetters
+from clawdbot.runtime.health import Health
+from clawdbot.runtime.http_server import HTTPServer
+from clawdbot.runtime.leases import Leases, Progress
+from clawdbot.runtime.logging import configure_logging
+from clawdbot.runtime.ordered import OrderedConsumer, OrderedHandler, Pace
+from clawdbot.runtime.rpc_server import SILENT_CALLER_S, RPCServer
+from clawdbot.runtime.secrets import PRINCIPAL_PUBLIC, Secrets
+from clawdbot.runtime.telemetry import tracing
+from clawdbot.schema import streams
+from clawdbot.schema.errors import ClawdbotError
+from clawdbot.schema.ids import derived
+from clawdbot.schema.principal import PrincipalVerifier
+from clawdbot.schema.rpc import Call, Rpc, StreamRpc
+from clawdbot.schema.wire import Wire
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+M = TypeVar("M", bound=Wire)
+Req = TypeVar("Req", bound=Wire)
+Rep = TypeVar("Rep", bound=Wire)
+Item = TypeVar("Item", bound=Wire)
+
+VERIFYING = ("memory", "executor")
+"""Services that act on somebody's behalf, and so check who that is."""
+PARENT_PIPE = "CLAWDBOT_PARENT_PIPE"
+"""File descriptor whose end of file means that whoever supervises us is gone."""
+
+
+class ServiceDied(Exception):
+    """A task that must run for as long as the service has ended."""
+
+
+class Runtime:
+    """Everything that five services would otherwise repeat. Open it with `Runtime.open`."""
+
+    def __init__(self, service: str, config: Config, bus: Bus, health: Health) -> None:
+        self.service = service
+        self.config = config
+        self.secrets = Secrets.of(config)
+        self.bus = bus
+        self.health = health
+        self._resources = AsyncExitStack()
+        self._stop = asyncio.Event()
+        self._tasks: dict[asyncio.Task[None], str] = {}
+        self._consumers: list[OrderedConsumer[Any]] = []
+        self._died: str | None = None
+        self._rpc = RPCServer(bus, version("clawdbot-runtime"), self._verifier())
+
+    def _verifier(self) -> PrincipalVerifier | None:
+        if self.service not in VERIFYING:
+            return None
+        return PrincipalVerifier(self.secrets.read(PRINCIPAL_PUBLIC))
+
+    @classmethod
+    @asynccontextmanager
+    async def open(cls, service: str, config: Config) -> AsyncIterator[Runtime]:
+        """Connect and be seen as starting; at the end close everything in reverse.
+
+        Raises:
+            Unavailable: the broker cannot be reached.
+            ConfigError: a secret is missing or a port is taken.
+            ServiceDied: a task that must keep running ended.
+        """
+        configure_logging(service, config)
+        asyncio.get_running_loop().set_debug(config.app.debug)
+        metrics.build.info({"version": version("clawdbot-runtime"), "service": service})
+        health = Health(service)
+        secrets = Secrets.of(config)
+        with tracing(service, config):
+            async with _health_server(service, config, health), AsyncExitStack() as stack:
+                client = await stack.enter_async_context(connected(service, config, secrets))
+                runtime = cls(service, config, Bus(client, service), health)
+                health.ready_when("broker", runtime._broker_reason)
+                with _signals(runtime.stop):
+                    try:
+                        await runtime._rpc.start()
+                        yield runtime
+                    finally:
+                        await runtime._close()
+        if runtime._died is not None:
+            raise ServiceDied(runtime._died)
+
+    def _broker_reason(self) -> str | None:
+        return None if self.bus.is_connected else "the broker is not reachable"
+
+    async def enter(self, resource: AbstractAsyncContextManager[T]) -> T:
+        """Open `resource` and return what it gives; it is closed when the service stops."""
+        return await self._resources.enter_async_context(resource)
+
+    def spawn(self, work: Coroutine[Any, Any, None], *, name: str) -> asyncio.Task[None]:
+        """Run `work` beside the rest; its death is the service's death."""
+        task = asyncio.create_task(work, name=name)
+        self._tasks[task] = name
+        task.add_done_callback(self._task_ended)
+        return task
+
+    def _task_ended(self, task: asyncio.Task[None]) -> None:
+        name = self._tasks.pop(task)
+        if task.cancelled() or (self._stop.is_set() and task.exception() is None):
+            return
+        self._died = f"the task {name!r} ended"
+        log.critical("a task ended", exc_info=task.exception(), extra={"task": name})
+        self.stop()
+
+    async def respond(
+        self,
+        rpc: Rpc[Req, Rep],
+        handler: Callable[[Req, Call], Awaitable[Rep]],
+        *,
+        target: str | None = None,
+        concurrency: int = 64,
+    ) -> None:
+        """Answer `rpc` with `handler`; beyond `concurrency` at a time callers hear `Overloaded`."""
+        await self._rpc.respond(rpc, handler, target, concurrency)
+
+    async def respond_stream(
+        self,
+        rpc: StreamRpc[Req, Item, Rep],
+        handler: Callable[[Req, Call], AsyncIterator[Item | Rep]],
+        *,
+        target: str | None = None,
+        concurrency: int = 64,
+    ) -> None:
+        """Answer `rpc` with what `handler` yields, its last value closing the answer.
+
+        The handler is cancelled when its caller leaves, falls silent, or the deadline passes.
+        """
+        await self._rpc.respond_stream(rpc, handler, target, concurrency)
+
+    async def consume(
+        self,
+        stream: streams.Stream,
+        consumer: streams.Consumer,
+        kind: type[M],
+        handler: OrderedHandler[M],
+        *,
+        concurrency: int,
+    ) -> None:
+        """Feed `handler` in the order of each conversation, `concurrency` of them at a time.
+
+        Raises:
+            Unavailable: the broker is not provisioned or does not answer.
+        """
+        settings = self.config.bus
+        owner = f"{self.service}-{derived(self.bus.client.new_inbox())}"
+        lease_bucket = await leases.open_bucket(self.bus, streams.leases(stream))
+        marks = await leases.open_bucket(self.bus, streams.progress(stream))
+        ordered = OrderedConsumer(
+            self.bus,
+            stream,
+            consumer,
+            kind,
+            handler,
+            Leases(lease_bucket, owner, settings.lease_ttl_s),
+            Progress(marks),
+            DeadLetters(self.bus),
+            Pace(concurrency, settings.ack_wait_s, settings.max_attempts),
+        )
+        self._consumers.append(ordered)
+        self.spawn(ordered.run(), name=f"consume-{consumer.durable}")
+
+    def stop(self) -> None:
+        """Begin to stop; safe to call more than once."""
+        self.health.is_stopping = True
+        self._stop.set()
+
+    async def until_stopped(self) -> None:
+        """Be ready, and return when the service is told to stop or a task of it died."""
+        await self.bus.client.flush(timeout=5)
+        self.health.is_started = True
+        self.spawn(self._end_silent_calls(), name="silent-calls")
+        log.info("ready", extra={"service": self.service, "pid": os.getpid()})
+        await self._stop.wait()
+        log.info("stopping", extra={"service": self.service})
+
+    async def _end_silent_calls(self) -> None:
+        while True:
+            await asyncio.sleep(SILENT_CALLER_S / 4)
+            self._rpc.cancel_silent()
+
+    async def _close(self) -> None:
+        self.stop()
+        grace_s = self.config.ops.grace_s
+        # First what takes work in, then what answers others, then what they all stand on.
+        await asyncio.gather(*(consumer.stop(grace_s) for consumer in self._consumers))
+        await self._rpc.stop(grace_s)
+        await self._resources.aclose()
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+
+@asynccontextmanager
+async def _health_server(service: str, config: Config, health: Health) -> AsyncIterator[None]:
+    if service not in config.ops.health_ports:
+        # The gateway shows the same paths at its own door.
+        yield
+        return
+    port = {str(unit): port for unit, port in config.ops.health_ports.items()}[service]
+    server = HTTPServer(health.asgi, config.ops.health_host, port)
+    log.info("health server listens", extra={"port": server.port})
+    task = asyncio.create_task(server.serve(), name="health")
+    try:
+        yield
+    finally:
+        await server.stop(task, grace_s=1)
+
+
+class _signals:  # noqa: N801 -- used as a statement: with _signals(stop)
+    """Calls `stop` on SIGTERM, SIGINT and when the supervisor is gone."""
+
+    def __init__(self, stop: Callable[[], None]) -> None:
+        self._stop = stop
+        self._pipe = int(os.environ.pop(PARENT_PIPE, "-1"))
+
+    def __enter__(self) -> None:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stop)
+        if self._pipe >= 0:
+            os.set_inheritable(self._pipe, False)
+            loop.add_reader(self._pipe, self._parent_spoke)
+
+    def _parent_spoke(self) -> None:
+        if not os.read(self._pipe, 1):
+            asyncio.get_running_loop().remove_reader(self._pipe)
+            self._stop()
+
+    def __exit__(self, *_: object) -> None:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.remove_signal_handler(number)
+        if self._pipe >= 0:
+            loop.remove_reader(self._pipe)
+
+
+def main(service: str, run: Callable[[Config], Coroutine[Any, Any, None]]) -> None:
+    """Run a service until it stops; exit status 2 for configuration, 1 for a death.
+
+    Errors that we know are one line; only a bug shows a traceback.
+    """
+    try:
+        config = load_config()
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(run(config))
+    except ConfigError as exc:
+        sys.exit(_refuse(service, str(exc), 2))
+    except (ClawdbotError, ServiceDied) as exc:
+        sys.exit(_refuse(service, str(exc), 1))
+
+
+def _refuse(service: str, reason: str, status: int) -> int:
+    sys.stderr.write(f"clawdbot {service}: {reason}\n")
+    return status

@@ -1,0 +1,105 @@
+"""Traces: W3C context in headers, spans with OpenTelemetry's conventions, export by OTLP/HTTP.
+
+Without an endpoint nothing is recorded, yet every message still has a trace id to be found by.
+
+Source: W3C Trace Context; OpenTelemetry semantic conventions 1.37 (messaging, rpc: Development).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, MutableMapping
+from contextlib import contextmanager
+
+from opentelemetry import propagate, trace
+from opentelemetry.context import Context
+from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor
+from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ParentBased, Sampler, TraceIdRatioBased
+from opentelemetry.trace import Span, SpanKind, Status, StatusCode
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+from clawdbot.runtime.config import Config
+
+__all__ = ["Span", "SpanKind", "current_trace_id", "extracted", "inject", "queue_span", "span"]
+
+_tracer = trace.get_tracer("clawdbot")
+
+
+@contextmanager
+def tracing(service: str, config: Config) -> Iterator[None]:
+    """Set up tracing for this process, and flush what is pending at the end."""
+    endpoint = config.telemetry.otlp_endpoint
+    sampler: Sampler = ParentBased(
+        TraceIdRatioBased(config.telemetry.sample_ratio) if endpoint else ALWAYS_OFF
+    )
+    resource = Resource.create({"service.name": f"clawdbot-{service}"})
+    provider = TracerProvider(sampler=sampler, resource=resource, shutdown_on_exit=False)
+    if endpoint:
+        exporter = OTLPSpanExporter(endpoint=f"{endpoint.rstrip('/')}/v1/traces", timeout=5)
+        provider.add_span_processor(BatchSpanProcessor(exporter, schedule_delay_millis=500))
+    propagate.set_global_textmap(TraceContextTextMapPropagator())
+    trace.set_tracer_provider(provider)
+    try:
+        yield
+    finally:
+        provider.shutdown()
+
+
+@contextmanager
+def span(
+    name: str,
+    *,
+    kind: SpanKind = SpanKind.INTERNAL,
+    parent: Context | None = None,
+    **attributes: str | int | float | bool,
+) -> Iterator[Span]:
+    """Record what happens within as a span; an exception marks it as failed with its type.
+
+    Args:
+        name: of low cardinality: a template, never an id.
+        kind: what the span is to the other side.
+        parent: the context it came with; the current one when not given.
+        attributes: dots may be written as double underscores.
+    """
+    named = {key.replace("__", "."): value for key, value in attributes.items()}
+    with _tracer.start_as_current_span(
+        name,
+        context=parent,
+        kind=kind,
+        attributes=named,
+        record_exception=False,
+        set_status_on_exception=False,
+    ) as current:
+        try:
+            yield current
+        except BaseException as exc:
+            current.set_attribute("error.type", type(exc).__name__)
+            current.set_status(Status(StatusCode.ERROR))
+            raise
+
+
+def queue_span(name: str, parent: Context | None, stored_at_ns: int) -> None:
+    """Record how long a message lay in its stream, from `stored_at_ns` (Unix) until now."""
+    waited = _tracer.start_span(
+        name, context=parent, kind=SpanKind.CONSUMER, start_time=stored_at_ns
+    )
+    waited.end(max(time.time_ns(), stored_at_ns))
+
+
+def inject(headers: MutableMapping[str, str]) -> None:
+    """Write the current trace context into `headers`, in lower case as NATS compares by case."""
+    propagate.inject(headers)
+
+
+def extracted(headers: Mapping[str, str] | None) -> Context:
+    """Return the trace context that `headers` carry."""
+    return propagate.extract(headers or {})
+
+
+def current_trace_id() -> str | None:
+    """Return the trace id as 32 hex digits, or None outside of any trace."""
+    context = trace.get_current_span().get_span_context()
+    return format(context.trace_id, "032x") if context.is_valid else None

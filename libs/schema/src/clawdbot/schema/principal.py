@@ -1,0 +1,137 @@
+"""Who a message speaks for: decided once by the gateway, signed, verified by whoever acts on it.
+
+Source: JSON Web Token (RFC 7519) with EdDSA over Ed25519 (RFC 8037).
+"""
+
+from __future__ import annotations
+
+import time
+from enum import StrEnum
+
+import jwt
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.serialization import (
+    load_pem_private_key,
+    load_pem_public_key,
+)
+
+from clawdbot.schema.errors import Forbidden, Unauthenticated
+from clawdbot.schema.ids import Channel, ConversationId, Tenant
+from clawdbot.schema.wire import Wire
+
+ISSUER = "clawdbot-gateway"
+AUDIENCE = "clawdbot-services"
+DEFAULT_TTL_S = 3600
+"""How long a message may wait for its turn before its principal is no longer believed."""
+LEEWAY_S = 30
+"""Clock difference between hosts that is forgiven."""
+
+
+class Scope(StrEnum):
+    """What a principal may do."""
+
+    CHAT = "chat"
+    MEMORY_READ = "memory:read"
+    MEMORY_WRITE = "memory:write"
+    APPROVE = "approve"
+    ADMIN = "admin"
+
+
+class Principal(Wire):
+    """A tenant's user, in one conversation on one channel account, and what they may do."""
+
+    SCHEMA = "principal/1"
+
+    tenant: Tenant
+    user: str
+    scopes: frozenset[Scope]
+    conversation_id: ConversationId
+    channel: Channel
+
+    def require(self, scope: Scope) -> None:
+        """Pass when the principal holds `scope`.
+
+        Raises:
+            Forbidden: it does not.
+        """
+        if scope not in self.scopes:
+            raise Forbidden(f"this needs the scope {scope.value!r}", field="scopes")
+
+
+class PrincipalSigner:
+    """Signs principals; only the gateway holds the key.
+
+    Args:
+        private_key_pem: Ed25519 private key, PKCS#8 PEM.
+
+    Raises:
+        ValueError: not such a key.
+    """
+
+    def __init__(self, private_key_pem: bytes, *, ttl_s: int = DEFAULT_TTL_S) -> None:
+        key = load_pem_private_key(private_key_pem, password=None)
+        if not isinstance(key, Ed25519PrivateKey):
+            raise ValueError("the principal key is not an Ed25519 private key")
+        self._key = key
+        self._ttl_s = ttl_s
+
+    def sign(self, principal: Principal) -> str:
+        """Return the token that stands for `principal` until it expires."""
+        now = int(time.time())
+        claims = {
+            "iss": ISSUER,
+            "aud": AUDIENCE,
+            "iat": now,
+            "exp": now + self._ttl_s,
+            "sub": principal.user,
+            "ten": principal.tenant,
+            "scp": sorted(principal.scopes),
+            "cnv": principal.conversation_id,
+            "chn": principal.channel,
+        }
+        return jwt.encode(claims, self._key, algorithm="EdDSA")
+
+
+class PrincipalVerifier:
+    """Believes principals that the gateway signed.
+
+    Args:
+        public_key_pem: Ed25519 public key, SubjectPublicKeyInfo PEM.
+
+    Raises:
+        ValueError: not such a key.
+    """
+
+    def __init__(self, public_key_pem: bytes) -> None:
+        key = load_pem_public_key(public_key_pem)
+        if not isinstance(key, Ed25519PublicKey):
+            raise ValueError("the principal key is not an Ed25519 public key")
+        self._key = key
+
+    def verify(self, token: str) -> Principal:
+        """Return the principal in `token`.
+
+        Raises:
+            Unauthenticated: forged, expired, or not a principal of ours.
+        """
+        try:
+            claims = jwt.decode(
+                token,
+                self._key,
+                algorithms=["EdDSA"],
+                issuer=ISSUER,
+                audience=AUDIENCE,
+                leeway=LEEWAY_S,
+                options={"require": ["exp", "iat", "iss", "aud", "sub"]},
+            )
+            return Principal.model_validate(
+                {
+                    "tenant": claims["ten"],
+                    "user": claims["sub"],
+                    "scopes": claims["scp"],
+                    "conversation_id": claims["cnv"],
+                    "channel": claims["chn"],
+                }
+            )
+        except (jwt.InvalidTokenError, KeyError, ValueError) as exc:
+            raise Unauthenticated("the principal is not signed by the gateway or expired") from exc
