@@ -127,6 +127,9 @@ class ListRequest(Wire):
 
     limit: int = Field(default=50, ge=1, le=500)
     before_ms: int | None = None
+    """Only memories made before this, or at it with an id below `before_id`."""
+    before_id: str | None = None
+    """Id of the last memory of the page before, with `before_ms` its time."""
 
 
 class ListReply(Wire):

@@ -14,10 +14,10 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
     load_pem_public_key,
 )
+from pydantic import BaseModel, ConfigDict
 
 from clawdbot.schema.errors import Forbidden, Unauthenticated
 from clawdbot.schema.ids import Channel, ConversationId, Tenant
-from clawdbot.schema.wire import Wire
 
 ISSUER = "clawdbot-gateway"
 AUDIENCE = "clawdbot-services"
@@ -37,10 +37,10 @@ class Scope(StrEnum):
     ADMIN = "admin"
 
 
-class Principal(Wire):
+class Principal(BaseModel):
     """A tenant's user, in one conversation on one channel account, and what they may do."""
 
-    SCHEMA = "principal/1"
+    model_config = ConfigDict(frozen=True)
 
     tenant: Tenant
     user: str
