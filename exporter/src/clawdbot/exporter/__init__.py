@@ -1,0 +1,1 @@
+"""Builds the ONNX model folders that the inference service loads."""
