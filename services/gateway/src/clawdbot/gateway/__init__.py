@@ -1,0 +1,1 @@
+"""The gateway: who is talking is decided here, once; messages in are kept, replies go out."""

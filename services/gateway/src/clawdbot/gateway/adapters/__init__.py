@@ -1,0 +1,1 @@
+"""What touches the world: HTTP in, HTTP out, the bus."""

@@ -1,0 +1,112 @@
+"""What every request passes, whatever serves it: a span, a trace id, security headers, a clock."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from clawdbot.gateway.adapters import metrics
+from clawdbot.runtime.telemetry import SpanKind, current_trace_id, extracted, span
+
+HEALTH_PATHS = frozenset({"/healthz", "/readyz", "/startupz", "/metrics"})
+METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+_TRACE_HEADERS = frozenset({b"traceparent", b"tracestate"})
+
+CONTENT_SECURITY_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
+    "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+_SECURITY = [
+    (b"content-security-policy", CONTENT_SECURITY_POLICY.encode()),
+    (b"x-content-type-options", b"nosniff"),
+    (b"x-frame-options", b"DENY"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"cross-origin-opener-policy", b"same-origin"),
+    (b"cross-origin-resource-policy", b"same-origin"),
+    (b"permissions-policy", b"camera=(), geolocation=(), microphone=()"),
+]
+
+HealthApp = Callable[[dict[str, Any], Callable[[], Any], Callable[[dict[str, Any]], Any]], Any]
+
+
+class Edge:
+    """Wraps the application; health and metrics are answered without a span.
+
+    Args:
+        app: everything else.
+        health: answers `HEALTH_PATHS`.
+        template_of: the route that a path belongs to, of low cardinality.
+    """
+
+    def __init__(self, app: ASGIApp, health: HealthApp, template_of: Callable[[str], str]) -> None:
+        self._app = app
+        self._health = health
+        self._template_of = template_of
+        self._clocks: dict[tuple[str, str, str], Any] = {}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request (ASGI)."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+        elif scope["path"] in HEALTH_PATHS:
+            await self._health(dict(scope), receive, _Exchange(send).send)
+        else:
+            await self._serve(scope, receive, send)
+
+    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        began = time.perf_counter()
+        route = self._template_of(scope["path"])
+        method = scope["method"] if scope["method"] in METHODS else "_OTHER"
+        exchange = _Exchange(send)
+        try:
+            with span(
+                f"{method} {route}",
+                kind=SpanKind.SERVER,
+                parent=extracted(_trace_headers(scope)),
+                http__request__method=method,
+                http__route=route,
+            ) as current:
+                exchange.trace_id = current_trace_id()
+                await self._app(scope, receive, exchange.send)
+                current.set_attribute("http.response.status_code", exchange.status)
+        finally:
+            status_class = f"{exchange.status // 100}xx"
+            self._observe(route, method, status_class, time.perf_counter() - began)
+
+    def _observe(self, route: str, method: str, status_class: str, took_s: float) -> None:
+        key = (route, method, status_class)
+        if key not in self._clocks:
+            self._clocks[key] = metrics.http_seconds.labels(*key)
+        self._clocks[key].observe(took_s)
+
+
+class _Exchange:
+    """Adds headers to the answer and remembers its status."""
+
+    def __init__(self, send: Send) -> None:
+        self._send = send
+        self.status = 500
+        self.trace_id: str | None = None
+
+    async def send(self, message: Message | dict[str, Any]) -> None:
+        """Pass `message` on (ASGI)."""
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            headers = list(message.get("headers", ()))
+            if not any(name.lower() == b"cache-control" for name, _ in headers):
+                headers.append((b"cache-control", b"no-store"))
+            if self.trace_id is not None:
+                headers.append((b"x-trace-id", self.trace_id.encode()))
+            message = {**message, "headers": [*headers, *_SECURITY]}
+        await self._send(message)
+
+
+def _trace_headers(scope: Scope) -> dict[str, str]:
+    return {
+        name.decode("latin-1"): value.decode("latin-1")
+        for name, value in scope["headers"]
+        if name in _TRACE_HEADERS
+    }

@@ -1,0 +1,66 @@
+"""The HTTP application: which path is served by what."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from fastapi import FastAPI
+from starlette.types import ASGIApp
+
+from clawdbot.gateway.adapters.edge import Edge, HealthApp
+from clawdbot.gateway.adapters.endpoint_chat import ChatEndpoint
+from clawdbot.gateway.adapters.endpoint_status import StatusEndpoint
+from clawdbot.gateway.adapters.endpoint_webhook import WebhookEndpoint
+from clawdbot.gateway.adapters.pages import load_pages
+from clawdbot.gateway.adapters.problems import install_problem_handlers
+
+CHAT_PATH = "/api/chat"
+UNMATCHED = "unmatched"
+
+
+@dataclass(frozen=True)
+class Endpoints:
+    """What the gateway serves."""
+
+    chat: ChatEndpoint
+    status: StatusEndpoint
+    webhook: WebhookEndpoint | None
+    """None when `platforms.webhook` is switched off."""
+    messages_path: str
+
+
+def build_app(endpoints: Endpoints, health: HealthApp) -> ASGIApp:
+    """Return the application, health and metrics included."""
+    # FastAPI's own telemetry switches itself on with a tracer provider and costs a third.
+    app = FastAPI(
+        openapi_url=None,
+        redirect_slashes=False,
+        telemetry={"tracing": False, "metrics": False},
+    )
+    install_problem_handlers(app)
+    pages = load_pages()
+    # Plain routes: the hot path needs neither dependency injection nor a response model.
+    if endpoints.webhook is not None:
+        app.add_route(endpoints.messages_path, endpoints.webhook.respond, methods=["POST"])
+    app.add_route(
+        f"{endpoints.messages_path}/{{message_id}}", endpoints.status.respond, methods=["GET"]
+    )
+    app.add_route(CHAT_PATH, endpoints.chat.respond, methods=["POST"])
+    for path, page in pages.items():
+        app.add_route(path, page.respond, methods=["GET"])
+    fixed = {endpoints.messages_path, CHAT_PATH, *pages}
+    return Edge(app, health, _template(fixed, endpoints.messages_path))
+
+
+def _template(fixed: set[str], messages_path: str) -> Callable[[str], str]:
+    """Return what names the route of a path; never the path itself, which anybody can choose."""
+
+    def template_of(path: str) -> str:
+        if path in fixed:
+            return path
+        below = path.removeprefix(f"{messages_path}/")
+        is_message = below != path and "/" not in below
+        return f"{messages_path}/{{message_id}}" if is_message else UNMATCHED
+
+    return template_of

@@ -1,0 +1,96 @@
+"""Uvicorn as a part of the service: it serves, and leaves signals and the end to the runtime."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+import uvicorn
+from starlette.types import ASGIApp
+
+from clawdbot.runtime.config import ConfigError
+
+BACKLOG = 2048
+KEEP_ALIVE_S = 75
+"""Longer than proxies keep idle connections (60 s is usual), so that they close first."""
+
+
+@dataclass(frozen=True)
+class ServerSettings:
+    """Where and how much."""
+
+    host: str
+    port: int
+    """0 takes any free one."""
+    max_connections: int
+    """Open connections, idle ones included; beyond them 503."""
+    grace_s: float
+    """How long requests may take to finish once the service stops."""
+
+
+class HTTPServer:
+    """A listening server; `Uvicorn.serve` is not used, as it would take over the signals."""
+
+    def __init__(self, server: uvicorn.Server, listener: socket.socket) -> None:
+        self._server = server
+        self._listener = listener
+
+    @classmethod
+    @asynccontextmanager
+    async def open(cls, app: ASGIApp, settings: ServerSettings) -> AsyncIterator[HTTPServer]:
+        """Listen while the context lasts; leaving it lets running requests finish first.
+
+        Raises:
+            ConfigError: the address cannot be listened on.
+        """
+        config = _config(app, settings)
+        config.load()
+        server = uvicorn.Server(config)
+        server.lifespan = config.lifespan_class(config)
+        with _listener(settings) as listener:
+            await server.startup(sockets=[listener])
+            try:
+                yield cls(server, listener)
+            finally:
+                server.should_exit = True
+                await server.shutdown(sockets=[listener])
+
+    @property
+    def port(self) -> int:
+        """The port that it listens on."""
+        port: int = self._listener.getsockname()[1]
+        return port
+
+    async def tick(self) -> None:
+        """Keep the `Date` header right, until the context is left."""
+        await self._server.main_loop()
+
+
+def _config(app: ASGIApp, settings: ServerSettings) -> uvicorn.Config:
+    return uvicorn.Config(
+        app,
+        http="httptools",
+        ws="none",
+        loop="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        limit_concurrency=settings.max_connections,
+        timeout_keep_alive=KEEP_ALIVE_S,
+        timeout_graceful_shutdown=max(1, int(settings.grace_s)),
+    )
+
+
+def _listener(settings: ServerSettings) -> socket.socket:
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    try:
+        return socket.create_server((settings.host, settings.port), family=family, backlog=BACKLOG)
+    except OSError as exc:
+        raise ConfigError(
+            f"cannot listen on {settings.host}:{settings.port}: {exc.strerror}; "
+            "stop what uses that port, or set app.host and app.port"
+        ) from exc

@@ -1,0 +1,106 @@
+"""Who holds an API token: JSON Web Tokens signed with HS256 under a shared secret.
+
+Source: RFC 7519 (JWT), RFC 7518 section 3.2 (keys of at least 256 bits), RFC 6750 (Bearer).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import jwt
+from starlette.requests import Request
+
+from clawdbot.schema.errors import Forbidden, Unauthenticated
+from clawdbot.schema.ids import TOKEN, Tenant
+from clawdbot.schema.principal import Scope
+
+ISSUER = "clawdbot"
+AUDIENCE = "clawdbot"
+MAX_TOKEN_CHARS = 8192
+MIN_SECRET_BYTES = 32
+_KNOWN_SCOPES = {scope.value: scope for scope in Scope}
+
+
+@dataclass(frozen=True)
+class Identity:
+    """A person or program that a token speaks for."""
+
+    tenant: Tenant
+    subject: str
+    scopes: frozenset[Scope]
+
+    def require(self, scope: Scope) -> None:
+        """Pass when the token grants `scope`.
+
+        Raises:
+            Forbidden: it does not.
+        """
+        if scope not in self.scopes:
+            raise Forbidden(
+                f"the token lacks the scope {scope.value!r}",
+                fix=f"use a token whose scopes include {scope.value!r}",
+            )
+
+
+class Tokens:
+    """Verifies API tokens.
+
+    Args:
+        secret: at least `MIN_SECRET_BYTES`.
+
+    Raises:
+        ValueError: the secret is shorter.
+    """
+
+    def __init__(self, secret: bytes) -> None:
+        if len(secret) < MIN_SECRET_BYTES:
+            raise ValueError(f"the secret for tokens needs at least {MIN_SECRET_BYTES} bytes")
+        self._secret = secret
+
+    def identify(self, request: Request) -> Identity:
+        """Return whose token the request carries.
+
+        Raises:
+            Unauthenticated: none, several, expired, forged, or not a token of ours.
+        """
+        values = request.headers.getlist("authorization")
+        scheme, _, token = values[0].partition(" ") if len(values) == 1 else ("", "", "")
+        token = token.strip()
+        if scheme.lower() != "bearer" or not 0 < len(token) <= MAX_TOKEN_CHARS:
+            raise _refused()
+        return self._identity(token)
+
+    def _identity(self, token: str) -> Identity:
+        try:
+            claims = jwt.decode(
+                token,
+                self._secret,
+                algorithms=["HS256"],
+                issuer=ISSUER,
+                audience=AUDIENCE,
+                options={"require": ["exp", "iss", "aud", "sub"]},
+            )
+            return _read(claims)
+        except (jwt.InvalidTokenError, KeyError, TypeError, ValueError) as exc:
+            raise _refused() from exc
+
+
+def _read(claims: dict[str, object]) -> Identity:
+    tenant, subject, scopes = claims["tenant"], claims["sub"], claims["scopes"]
+    if not isinstance(tenant, str) or not TOKEN.fullmatch(tenant):
+        raise ValueError("tenant")
+    if not isinstance(subject, str) or not 0 < len(subject) <= 256:
+        raise ValueError("sub")
+    # Joined to ids and logs as UTF-8, which has no lone surrogates.
+    subject.encode("utf-8")
+    if not isinstance(scopes, list):
+        raise TypeError("scopes")
+    granted = frozenset(_KNOWN_SCOPES[name] for name in scopes if name in _KNOWN_SCOPES)
+    return Identity(Tenant(tenant), subject, granted)
+
+
+def _refused() -> Unauthenticated:
+    return Unauthenticated(
+        "a valid token is needed",
+        fix="send 'Authorization: Bearer <token>' with a token that has not expired",
+    )

@@ -1,0 +1,24 @@
+"""What the gateway measures; labels never name a tenant, user or conversation."""
+
+from __future__ import annotations
+
+from prometheus_client import Counter, Gauge, Histogram
+
+http_seconds = Histogram(
+    "clawdbot_http_request_duration_seconds",
+    "From the request's headers to the answer's last byte, by route template",
+    ["route", "method", "status_class"],
+    buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120),
+)
+accepted = Counter(
+    "clawdbot_gateway_messages_total",
+    "Messages that the broker keeps, by channel; outcome is accepted or repeated",
+    ["channel", "outcome"],
+)
+refused = Counter(
+    "clawdbot_gateway_refused_total", "Messages sent away, by channel and code", ["channel", "code"]
+)
+chats = Gauge("clawdbot_gateway_chats_waiting", "Chat requests that wait for their answer")
+callbacks = Counter(
+    "clawdbot_gateway_callbacks_total", "Attempts to post a reply to the callback", ["outcome"]
+)

@@ -1,0 +1,125 @@
+"""What is true of messages at the edge, whatever carries them."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import ClassVar
+
+from clawdbot.schema.errors import Conflict
+from clawdbot.schema.ids import Channel, Tenant
+from clawdbot.schema.messages import Attachment, Delta, InboundMessage, OutboundMessage
+from clawdbot.schema.principal import Principal, Scope
+
+WEBHOOK = Channel("webhook")
+API = Channel("api")
+
+WEBHOOK_SCOPES = frozenset({Scope.CHAT, Scope.MEMORY_READ, Scope.MEMORY_WRITE})
+"""What a signed webhook may do for its senders; approving and administering need a token."""
+
+
+class IdReused(Conflict):
+    """The sender's own id already names another message."""
+
+    code: ClassVar[str] = "id_reused"
+
+
+@dataclass(frozen=True)
+class Submission:
+    """A verified request in one form, before it has ids of ours."""
+
+    tenant: Tenant
+    channel: Channel
+    platform: str
+    sender_id: str
+    scopes: frozenset[Scope]
+    content: str
+    place: tuple[str, ...]
+    """What makes the conversation: the outside's own names for where it happened."""
+    own_id: str | None
+    """The sender's id of the message, unique within its place."""
+    fallback_id: str
+    """Stands for the message when the sender gave no id."""
+    timestamp: int | None = None
+    """Unix seconds by the sender's clock; None means the moment of acceptance."""
+    attachments: tuple[Attachment, ...] = ()
+    thread_id: str | None = None
+    reply_to: bytes | None = None
+
+    @property
+    def event_id(self) -> str:
+        """What is the same for every repetition of this message and for no other message."""
+        if self.own_id is None:
+            return framed("once", self.tenant, *self.place, self.fallback_id)
+        return framed("id", self.tenant, *self.place, self.own_id)
+
+
+@dataclass(frozen=True)
+class Envelope:
+    """A message of ours, and on whose behalf it travels."""
+
+    message: InboundMessage
+    principal: Principal
+
+
+@dataclass(frozen=True)
+class Accepted:
+    """A message that the broker keeps."""
+
+    message: InboundMessage
+    is_new: bool
+    """False when it was accepted before and this is a repetition."""
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """Nothing happened for a while; the answer is still awaited."""
+
+
+ChatEvent = Accepted | Delta | Waiting | OutboundMessage
+"""`Accepted` first, then deltas and waits, then one `OutboundMessage` as the last."""
+
+
+class MessageState(StrEnum):
+    """Where a message stands for whoever sent it."""
+
+    QUEUED = "queued"
+    ANSWERED = "answered"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True)
+class Reader:
+    """Who asks how a message stands."""
+
+    tenant: Tenant
+    channel: Channel | None = None
+    """Only messages of this channel; None means any."""
+    sender_id: str | None = None
+    """Only messages of this sender; None means any."""
+
+    def may_read(self, message: InboundMessage) -> bool:
+        """Return whether `message` is any of this reader's business."""
+        return (
+            message.tenant == self.tenant
+            and self.channel in {None, message.channel}
+            and self.sender_id in {None, message.sender_id}
+        )
+
+
+def framed(*parts: str) -> str:
+    """Return text that only these parts in this order give."""
+    return json.dumps(parts)
+
+
+def says_the_same(kept: InboundMessage, repeated: Envelope, *, is_dated: bool) -> bool:
+    """Return whether `repeated` asks what `kept` asked.
+
+    Args:
+        kept: what the broker stored under the id.
+        repeated: what came now.
+        is_dated: whether the sender gave the time; the gateway's own differs at every attempt.
+    """
+    clocks = {"accepted_at_ms", "deadline_ms"} | (set() if is_dated else {"timestamp"})
+    return kept.model_dump(exclude=clocks) == repeated.message.model_dump(exclude=clocks)

@@ -1,0 +1,107 @@
+"""The gateway, from first to last: keys, handlers, server, deliveries."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar
+
+from clawdbot.gateway.adapters.body import BodyLimits, Gate
+from clawdbot.gateway.adapters.bus_inbox import BusInbox
+from clawdbot.gateway.adapters.bus_replies import BusReplies
+from clawdbot.gateway.adapters.callback import HTTPCallback
+from clawdbot.gateway.adapters.endpoint_chat import ChatEndpoint
+from clawdbot.gateway.adapters.endpoint_status import StatusEndpoint
+from clawdbot.gateway.adapters.endpoint_webhook import WebhookEndpoint
+from clawdbot.gateway.adapters.http_app import Endpoints, build_app
+from clawdbot.gateway.adapters.http_server import HTTPServer, ServerSettings
+from clawdbot.gateway.adapters.jwt_auth import Tokens
+from clawdbot.gateway.adapters.model_watch import ModelWatch
+from clawdbot.gateway.adapters.records import Links
+from clawdbot.gateway.adapters.signature import WebhookKey
+from clawdbot.gateway.domain import WEBHOOK
+from clawdbot.gateway.handlers import Accept, Converse, Deliver, Inspect, Patience
+from clawdbot.gateway.settings import Settings
+from clawdbot.runtime import secrets
+from clawdbot.runtime.config import Config, ConfigError
+from clawdbot.runtime.secrets import Secrets
+from clawdbot.runtime.service import Runtime, main
+from clawdbot.schema.ids import IdKey
+from clawdbot.schema.messages import OutboundMessage
+from clawdbot.schema.principal import PrincipalSigner
+from clawdbot.schema.streams import OUTBOUND, delivery
+
+K = TypeVar("K")
+
+
+async def run(config: Config) -> None:
+    """Serve until stopped."""
+    settings = Settings.of(config)
+    async with Runtime.open("gateway", config) as runtime:
+        webhook_key = _webhook_key(runtime.secrets, settings)
+        if webhook_key is not None and settings.callback_url is not None:
+            await _deliver(runtime, settings.callback_url, webhook_key, settings.callback_timeout_s)
+        watch = ModelWatch(runtime.bus, settings.chat_model)
+        runtime.health.warn_when("model", watch.missing)
+        runtime.spawn(watch.run(), name="model-watch")
+        app = build_app(_endpoints(runtime, settings, webhook_key), runtime.health.asgi)
+        server = await runtime.enter(HTTPServer.open(app, _server(settings)))
+        runtime.spawn(server.tick(), name="http-tick")
+        await runtime.until_stopped()
+
+
+def _endpoints(runtime: Runtime, settings: Settings, webhook_key: WebhookKey | None) -> Endpoints:
+    patience = Patience(
+        publish_s=settings.publish_timeout_s,
+        turn_s=settings.turn_deadline_s,
+        chat_s=settings.chat_timeout_s,
+    )
+    signer = _key(runtime.secrets, secrets.PRINCIPAL_PRIVATE, PrincipalSigner)
+    inbox, replies = BusInbox(runtime.bus, signer), BusReplies(runtime.bus)
+    accept = Accept(inbox, _key(runtime.secrets, secrets.ID_KEY, IdKey), patience)
+    tokens = _key(runtime.secrets, secrets.JWT, Tokens)
+    limits = BodyLimits(settings.max_body_bytes, settings.body_timeout_s)
+    links = Links(settings.public_url, settings.messages_path)
+    tenant, places = settings.webhook_tenant, settings.max_inflight
+    chat = ChatEndpoint(Converse(accept, replies, patience), tokens, limits, Gate(places), links)
+    status = StatusEndpoint(Inspect(inbox, replies, patience), tokens, webhook_key, tenant)
+    webhook = None
+    if webhook_key is not None:
+        webhook = WebhookEndpoint(accept, webhook_key, tenant, limits, Gate(places), links)
+    return Endpoints(chat, status, webhook, settings.messages_path)
+
+
+def _server(settings: Settings) -> ServerSettings:
+    return ServerSettings(
+        host=settings.host,
+        port=settings.port,
+        # Webhooks and chats at their limits, and as many idle connections again.
+        max_connections=4 * settings.max_inflight,
+        grace_s=settings.request_grace_s,
+    )
+
+
+async def _deliver(runtime: Runtime, url: str, key: WebhookKey, timeout_s: float) -> None:
+    callback = await runtime.enter(HTTPCallback.open(url, key, timeout_s=timeout_s))
+    await runtime.consume(
+        OUTBOUND, delivery(WEBHOOK), OutboundMessage, Deliver(callback), concurrency=16
+    )
+
+
+def _webhook_key(found: Secrets, settings: Settings) -> WebhookKey | None:
+    return _key(found, secrets.WEBHOOK, WebhookKey) if settings.webhook_is_enabled else None
+
+
+def _key(found: Secrets, name: str, kind: Callable[[bytes], K]) -> K:
+    try:
+        return kind(found.read(name))
+    except ValueError as exc:
+        raise ConfigError(f"the secret {name!r} cannot be used: {exc}") from exc
+
+
+def cli() -> None:
+    """Run the gateway as a process."""
+    main("gateway", run)
+
+
+if __name__ == "__main__":
+    cli()

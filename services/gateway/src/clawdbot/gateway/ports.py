@@ -1,0 +1,181 @@
+"""What the gateway's handlers need of the world, each with a recording fake."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Protocol
+
+from clawdbot.gateway.domain import Accepted, Envelope
+from clawdbot.schema.deadline import Deadline
+from clawdbot.schema.errors import ClawdbotError, DeadlineExceeded
+from clawdbot.schema.ids import MessageId, Tenant
+from clawdbot.schema.messages import Delta, DeltaEnd, InboundMessage, OutboundMessage
+from clawdbot.schema.principal import Principal
+
+Heard = Delta | DeltaEnd | OutboundMessage
+
+
+class Inbox(Protocol):
+    """Keeps what was accepted."""
+
+    async def keep(self, envelope: Envelope, *, deadline: Deadline) -> Accepted:
+        """Store the message once; of a repetition, return what was kept the first time.
+
+        Raises:
+            Unavailable: it is not certain that the message is kept.
+        """
+        ...
+
+    async def find(
+        self, tenant: Tenant, message_id: MessageId, *, deadline: Deadline
+    ) -> InboundMessage | None:
+        """Return the message of that id, or None when it is not kept (any more)."""
+        ...
+
+
+class Listening(Protocol):
+    """Hears what is said about one message."""
+
+    async def next(self, deadline: Deadline) -> Heard:
+        """Return what comes next.
+
+        Raises:
+            DeadlineExceeded: nothing came in time.
+            Overloaded: something was missed.
+        """
+        ...
+
+
+class Replies(Protocol):
+    """Answers, while they are written and once they are stored."""
+
+    def listen(self, message: InboundMessage) -> AbstractAsyncContextManager[Listening]:
+        """Hear the deltas of the message's conversation and the replies to it, from now on."""
+        ...
+
+    async def answered(
+        self, message: InboundMessage, *, deadline: Deadline
+    ) -> OutboundMessage | None:
+        """Return the stored final reply to `message`, or None while there is none."""
+        ...
+
+
+class Callback(Protocol):
+    """Where replies to a channel's messages go."""
+
+    async def post(self, reply: OutboundMessage, *, deadline: Deadline) -> None:
+        """Deliver `reply`.
+
+        Raises:
+            Retryable: it may work later.
+            Rejected: it never will.
+        """
+        ...
+
+
+class RecordingInbox:
+    """Keeps messages in a dict.
+
+    Attributes:
+        kept: everything stored, by message id.
+        principals: on whose behalf, by message id.
+        failure: raised by every call while it is set.
+    """
+
+    def __init__(self) -> None:
+        self.kept: dict[str, InboundMessage] = {}
+        self.principals: dict[str, Principal] = {}
+        self.failure: ClawdbotError | None = None
+
+    async def keep(self, envelope: Envelope, *, deadline: Deadline) -> Accepted:
+        """Store it unless its id is taken."""
+        deadline.require()
+        if self.failure is not None:
+            raise self.failure
+        message = envelope.message
+        if message.message_id in self.kept:
+            return Accepted(self.kept[message.message_id], is_new=False)
+        self.kept[message.message_id] = message
+        self.principals[message.message_id] = envelope.principal
+        return Accepted(message, is_new=True)
+
+    async def find(
+        self, tenant: Tenant, message_id: MessageId, *, deadline: Deadline
+    ) -> InboundMessage | None:
+        """Look it up."""
+        deadline.require()
+        if self.failure is not None:
+            raise self.failure
+        message = self.kept.get(message_id)
+        return message if message is not None and message.tenant == tenant else None
+
+
+class RecordingReplies:
+    """Says what a test tells it to.
+
+    Attributes:
+        stored: final replies by message id.
+        script: what every listener hears, in this order, before it hears nothing; an error is
+            raised instead.
+        listeners: how many listen at this moment.
+    """
+
+    def __init__(self) -> None:
+        self.stored: dict[str, OutboundMessage] = {}
+        self.script: list[Heard | ClawdbotError] = []
+        self.listeners = 0
+
+    @asynccontextmanager
+    async def listen(self, message: InboundMessage) -> AsyncIterator[ScriptedListening]:  # noqa: ARG002 -- every listener hears the same
+        """Hear the script."""
+        self.listeners += 1
+        try:
+            yield ScriptedListening(list(self.script))
+        finally:
+            self.listeners -= 1
+
+    async def answered(
+        self, message: InboundMessage, *, deadline: Deadline
+    ) -> OutboundMessage | None:
+        """Look it up."""
+        deadline.require()
+        return self.stored.get(message.message_id)
+
+
+class ScriptedListening:
+    """Hears a list, then nothing."""
+
+    def __init__(self, script: list[Heard | ClawdbotError]) -> None:
+        self._script = script
+
+    async def next(self, deadline: Deadline) -> Heard:
+        """Return the next of the script."""
+        if not self._script:
+            await asyncio.sleep(max(0.0, deadline.remaining_s()))
+            raise DeadlineExceeded("the script is over")
+        heard = self._script.pop(0)
+        if isinstance(heard, ClawdbotError):
+            raise heard
+        return heard
+
+
+class RecordingCallback:
+    """Notes what would be delivered.
+
+    Attributes:
+        delivered: the replies, in order.
+        failure: raised by every call while it is set.
+    """
+
+    def __init__(self) -> None:
+        self.delivered: list[OutboundMessage] = []
+        self.failure: ClawdbotError | None = None
+
+    async def post(self, reply: OutboundMessage, *, deadline: Deadline) -> None:
+        """Note it."""
+        deadline.require()
+        if self.failure is not None:
+            raise self.failure
+        self.delivered.append(reply)

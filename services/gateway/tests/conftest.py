@@ -1,0 +1,152 @@
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpx
+import jwt
+import pytest
+import pytest_asyncio
+
+from clawdbot.gateway.adapters.body import BodyLimits, Gate
+from clawdbot.gateway.adapters.endpoint_chat import ChatEndpoint
+from clawdbot.gateway.adapters.endpoint_status import StatusEndpoint
+from clawdbot.gateway.adapters.endpoint_webhook import WebhookEndpoint
+from clawdbot.gateway.adapters.http_app import Endpoints, build_app
+from clawdbot.gateway.adapters.jwt_auth import Tokens
+from clawdbot.gateway.adapters.records import Links
+from clawdbot.gateway.adapters.signature import WebhookKey
+from clawdbot.gateway.handlers import Accept, Converse, Inspect, Patience
+from clawdbot.gateway.ports import RecordingInbox, RecordingReplies
+from clawdbot.runtime.config import Config
+from clawdbot.runtime.health import Health
+from clawdbot.runtime.telemetry import tracing
+from clawdbot.schema.ids import IdKey, Tenant
+from clawdbot.schema.messages import InboundMessage, OutboundMessage, ReplyKind, ReplyMetadata
+
+WEBHOOK_SECRET = b"a shared secret of the webhook"
+JWT_SECRET = b"a secret of at least thirty-two bytes"
+IDS = IdKey(b"0123456789abcdef")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def traces() -> Iterator[None]:
+    with tracing("gateway", Config()):
+        yield
+
+
+@dataclass
+class Door:
+    """The whole application over recording fakes."""
+
+    inbox: RecordingInbox = field(default_factory=RecordingInbox)
+    replies: RecordingReplies = field(default_factory=RecordingReplies)
+    health: Health = field(default_factory=lambda: Health("gateway"))
+    gate: Gate = field(default_factory=lambda: Gate(4))
+    limits: BodyLimits = field(default_factory=lambda: BodyLimits(4096, 0.2))
+    patience: Patience = field(default_factory=lambda: Patience(chat_s=0.3, tick_s=0.05))
+
+    def app(self) -> Any:
+        key = WebhookKey(WEBHOOK_SECRET)
+        tokens = Tokens(JWT_SECRET)
+        links = Links("", "/api/messages")
+        accept = Accept(self.inbox, IDS, self.patience)
+        converse = Converse(accept, self.replies, self.patience)
+        inspect = Inspect(self.inbox, self.replies, self.patience)
+        tenant = Tenant("default")
+        endpoints = Endpoints(
+            chat=ChatEndpoint(converse, tokens, self.limits, self.gate, links),
+            status=StatusEndpoint(inspect, tokens, key, tenant),
+            webhook=WebhookEndpoint(accept, key, tenant, self.limits, self.gate, links),
+            messages_path="/api/messages",
+        )
+        return build_app(endpoints, self.health.asgi)
+
+
+@pytest.fixture
+def door() -> Door:
+    return Door()
+
+
+@pytest_asyncio.fixture
+async def client(door: Door) -> AsyncIterator[httpx.AsyncClient]:
+    transport = httpx.ASGITransport(door.app(), raise_app_exceptions=False)
+    async with httpx.AsyncClient(transport=transport, base_url="http://gateway") as client:
+        yield client
+
+
+@pytest.fixture
+def sign() -> Callable[[bytes], str]:
+    return lambda data: hmac.new(WEBHOOK_SECRET, data, hashlib.sha256).hexdigest()
+
+
+Post = Callable[..., Awaitable[httpx.Response]]
+
+
+@pytest.fixture
+def payload() -> Callable[..., bytes]:
+    def make(**fields: object) -> bytes:
+        given = {"sender_id": "user123", "content": "hello", "timestamp": 1672531200, **fields}
+        return json.dumps({key: value for key, value in given.items() if value is not ...}).encode()
+
+    return make
+
+
+@pytest.fixture
+def post_signed(client: httpx.AsyncClient, sign: Callable[[bytes], str]) -> Post:
+    async def post(body: bytes, **headers: str) -> httpx.Response:
+        signed = {"X-Signature": sign(body), **headers}
+        return await client.post("/api/messages", content=body, headers=signed)
+
+    return post
+
+
+@pytest.fixture
+def token() -> Callable[..., str]:
+    def make(*, secret: bytes = JWT_SECRET, algorithm: str = "HS256", **claims: object) -> str:
+        given = {
+            "iss": "clawdbot",
+            "aud": "clawdbot",
+            "sub": "ada",
+            "tenant": "default",
+            "scopes": ["chat"],
+            "exp": int(time.time()) + 60,
+            **claims,
+        }
+        kept = {name: value for name, value in given.items() if value is not ...}
+        return jwt.encode(kept, secret, algorithm=algorithm)
+
+    return make
+
+
+@pytest.fixture
+def bearer(token: Callable[..., str]) -> Callable[..., dict[str, str]]:
+    return lambda **claims: {"Authorization": f"Bearer {token(**claims)}"}
+
+
+@pytest.fixture
+def reply_to() -> Callable[..., OutboundMessage]:
+    def make(
+        message: InboundMessage,
+        content: str = "hi",
+        kind: ReplyKind = ReplyKind.REPLY,
+        metadata: ReplyMetadata | None = None,
+    ) -> OutboundMessage:
+        return OutboundMessage(
+            channel=message.channel,
+            tenant=message.tenant,
+            conversation_id=message.conversation_id,
+            message_id=message.message_id,
+            kind=kind,
+            content=content,
+            metadata=metadata or ReplyMetadata(),
+            reply_to=message.reply_to,
+            created_at_ms=1_700_000_000_500,
+        )
+
+    return make
