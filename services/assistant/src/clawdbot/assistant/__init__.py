@@ -1,0 +1,1 @@
+"""Holds the conversation: recalls, asks the model, runs instructions, remembers, replies."""

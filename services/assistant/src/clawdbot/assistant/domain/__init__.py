@@ -1,0 +1,1 @@
+"""What is true of a turn, whoever carries it out."""

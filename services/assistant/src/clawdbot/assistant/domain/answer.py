@@ -1,0 +1,71 @@
+"""An answer, and the message in which its reader gets it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from clawdbot.assistant.domain import wording
+from clawdbot.assistant.domain.turn import Recollection, Turn
+from clawdbot.schema.errors import ErrorReply
+from clawdbot.schema.executor import RunReply
+from clawdbot.schema.inference import ChatDone
+from clawdbot.schema.messages import OutboundMessage, ReplyKind, ReplyMetadata
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a turn ends with."""
+
+    content: str
+    metadata: ReplyMetadata = field(default_factory=ReplyMetadata)
+    kind: ReplyKind = ReplyKind.REPLY
+    deltas: int = 0
+    """How many deltas were broadcast while it was written; 0 when it came from the journal."""
+
+    @classmethod
+    def thought(cls, turn: Turn, recalled: Recollection, done: ChatDone, deltas: int) -> Answer:
+        """Return what the model said."""
+        content = done.text.strip() or wording.no_answer(turn.language)
+        if turn.message.attachments:
+            content = f"{content}\n\n{wording.files_unread(turn.language)}"
+        metadata = ReplyMetadata(
+            model=done.model,
+            usage=done.usage,
+            finish_reason=done.finish_reason.value,
+            recalled=recalled.citations,
+        )
+        return cls(content, metadata, deltas=deltas)
+
+    @classmethod
+    def reported(cls, turn: Turn, instruction: str, ran: RunReply) -> Answer:
+        """Return what an instruction printed; no model has a say in it."""
+        content = wording.report(instruction, ran, turn.language)
+        return cls(content, ReplyMetadata(instruction=instruction))
+
+    @classmethod
+    def only_text(cls) -> Answer:
+        """Return the answer to a message without any text."""
+        return cls(wording.ONLY_TEXT)
+
+    @classmethod
+    def apology(cls, turn: Turn, error: ErrorReply) -> Answer:
+        """Return what a person reads when the turn was given up."""
+        metadata = ReplyMetadata(error=error, trace_id=error.trace_id)
+        return cls(wording.apology(error, turn.language), metadata, ReplyKind.ERROR)
+
+    def addressed(self, turn: Turn, now_ms: int, trace_id: str | None) -> OutboundMessage:
+        """Return the message that carries this answer back the way its question came."""
+        message = turn.message
+        traced = {"trace_id": self.metadata.trace_id or trace_id}
+        return OutboundMessage(
+            channel=message.channel,
+            tenant=message.tenant,
+            conversation_id=message.conversation_id,
+            message_id=message.message_id,
+            kind=self.kind,
+            content=self.content,
+            metadata=self.metadata.model_copy(update=traced),
+            thread_id=message.thread_id,
+            reply_to=message.reply_to,
+            created_at_ms=now_ms,
+        )

@@ -1,0 +1,115 @@
+"""A turn: one message, on its way to one answer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from clawdbot.assistant.domain.instructions import instruction_for
+from clawdbot.assistant.domain.language import Language, language_of
+from clawdbot.assistant.domain.statements import is_worth_remembering
+from clawdbot.assistant.domain.text import bounded
+from clawdbot.schema.deadline import Deadline
+from clawdbot.schema.delivery import Delivery
+from clawdbot.schema.ids import derived
+from clawdbot.schema.memory import ConversationLine, Memory, MemorySource, Speaker
+from clawdbot.schema.messages import MAX_CONTENT_CHARS, Citation, InboundMessage
+from clawdbot.schema.wire import Wire
+
+MAX_MEMORY_CHARS = 2000
+"""A memory is a statement, not a document."""
+
+
+class Step(NamedTuple):
+    """A place in a turn's journal."""
+
+    place: int
+    """Grows within a turn; a place is written once."""
+    name: str
+
+
+RECALL = Step(0, "recall")
+RUN = Step(1, "run")
+ANSWER = Step(2, "answer")
+
+
+class Recollection(Wire):
+    """What memory gave for a turn, as its journal keeps it."""
+
+    SCHEMA = "assistant_recollection/1"
+
+    citations: tuple[Citation, ...] = ()
+    """Best first."""
+
+
+@dataclass(frozen=True)
+class Mandate:
+    """On whose behalf a call is made, and until when its answer is of use."""
+
+    principal: str | None
+    deadline: Deadline
+
+
+@dataclass(frozen=True)
+class Turn:
+    """One message with what follows from it alone."""
+
+    message: InboundMessage
+    principal: str | None
+    deadline: Deadline
+
+    @classmethod
+    def begin(cls, delivery: Delivery[InboundMessage]) -> Turn:
+        """Return the turn of a delivered message."""
+        return cls(delivery.message, delivery.principal, delivery.deadline)
+
+    @property
+    def text(self) -> str:
+        """What was said, without the space around it; empty when only files came."""
+        return self.message.content.strip()
+
+    @property
+    def language(self) -> Language:
+        """The language that our own texts take in the answer."""
+        return language_of(self.text)
+
+    @property
+    def instruction(self) -> str | None:
+        """The executor's instruction that is asked for."""
+        return instruction_for(self.text)
+
+    def mandate(self, seconds: float) -> Mandate:
+        """Return the mandate for a call of at most `seconds`, never longer than the turn."""
+        return Mandate(self.principal, self.deadline.within(seconds))
+
+    def id_of(self, effect: str) -> str:
+        """Return the id of an effect of this turn; the same however often it is attempted."""
+        return derived(self.message.message_id, effect)
+
+    def lines(self, answer: str, now_ms: int) -> tuple[ConversationLine, ConversationLine]:
+        """Return what the conversation gains: what was said and what was answered."""
+        said = ConversationLine(
+            id=self.id_of("user"),
+            speaker=Speaker.USER,
+            content=self.text,
+            said_at_ms=self.message.accepted_at_ms,
+        )
+        answered = ConversationLine(
+            id=self.id_of("assistant"),
+            speaker=Speaker.ASSISTANT,
+            content=bounded(answer, MAX_CONTENT_CHARS),
+            said_at_ms=now_ms,
+        )
+        return said, answered
+
+    def statement(self) -> Memory | None:
+        """Return what the user stated, as a memory; None when there is nothing to keep."""
+        if self.instruction is not None or not is_worth_remembering(self.text):
+            return None
+        return Memory(
+            id=self.id_of("memory"),
+            content=bounded(self.text, MAX_MEMORY_CHARS),
+            # Our own clock: a platform's may be wrong, and recall filters by this time.
+            created_at_ms=self.message.accepted_at_ms,
+            source=MemorySource.USER,
+        )

@@ -1,0 +1,1 @@
+"""What decides: the turn, and the two ways to an answer."""
