@@ -1,0 +1,1 @@
+"""The executor: named instructions, run in a sandbox and recorded."""

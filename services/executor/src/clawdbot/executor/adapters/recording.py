@@ -1,0 +1,99 @@
+"""Stand-ins for the ports, for tests: they record what they are asked and do nothing."""
+
+from __future__ import annotations
+
+import asyncio
+
+from clawdbot.executor.domain.capabilities import Capabilities, Guarantee, Level
+from clawdbot.executor.domain.plan import Plan
+from clawdbot.executor.domain.result import Result
+from clawdbot.schema.deadline import Deadline
+from clawdbot.schema.errors import ClawdbotError
+from clawdbot.schema.executor import AuditEvent, AuditRecord, Outcome
+from clawdbot.schema.ids import Tenant
+
+WORKING = Capabilities("recording", usable=True, levels=dict.fromkeys(Guarantee, Level.ENFORCED))
+
+
+class RecordingSandbox:
+    """A sandbox whose every job prints the same.
+
+    Attributes:
+        plans: what it was asked to run, in order.
+        started: set once it was asked to run anything.
+        gate: when set to an event, jobs wait for it.
+        error: when set, what the next job raises instead.
+        result: how jobs end.
+    """
+
+    def __init__(self, journal: list[str] | None = None) -> None:
+        self.capabilities = WORKING
+        self.plans: list[Plan] = []
+        self.limits_s: list[float] = []
+        self.started = asyncio.Event()
+        self.gate: asyncio.Event | None = None
+        self.error: ClawdbotError | None = None
+        self.result = Result(Outcome.FINISHED, 0, b"out\xff", b"err", False, 0.25)
+        self._journal = [] if journal is None else journal
+        self._jobs: dict[str, asyncio.Event] = {}
+
+    async def run(self, job: str, plan: Plan, at_most_s: float) -> Result:
+        """Record the plan, wait at the gate, and end as told."""
+        self.plans.append(plan)
+        self.limits_s.append(at_most_s)
+        self._journal.append("run")
+        self.started.set()
+        if self.error is not None:
+            error, self.error = self.error, None
+            raise error
+        self._jobs[job] = self.gate or asyncio.Event()
+        if self.gate is not None:
+            await self.gate.wait()
+        del self._jobs[job]
+        return self.result
+
+    def cancel(self, job: str) -> bool:
+        """Open the gate of a waiting job, which then ends as cancelled."""
+        gate = self._jobs.get(job)
+        if gate is None:
+            return False
+        self.result = Result(Outcome.CANCELLED, None, b"", b"", False, 0.1)
+        gate.set()
+        return True
+
+
+class InMemoryAuditLog:
+    """An audit log that lasts as long as the object.
+
+    Attributes:
+        records: what was kept, in order.
+        errors: what the next calls of `record` raise, first to last.
+    """
+
+    def __init__(self, journal: list[str] | None = None) -> None:
+        self.records: list[AuditRecord] = []
+        self.errors: list[ClawdbotError] = []
+        self._kept: dict[tuple[str, str, str, AuditEvent], AuditRecord] = {}
+        self._journal = [] if journal is None else journal
+
+    async def record(self, tenant: Tenant, record: AuditRecord, deadline: Deadline) -> bool:
+        """Keep the first record of an operation's event."""
+        deadline.require()
+        if self.errors:
+            raise self.errors.pop(0)
+        self._journal.append(record.event)
+        is_new = self._kept.setdefault(_place(tenant, record), record) is record
+        if is_new:
+            self.records.append(record)
+        return is_new
+
+    async def find(
+        self, tenant: Tenant, like: AuditRecord, deadline: Deadline
+    ) -> AuditRecord | None:
+        """Return what was kept in the place of `like`."""
+        deadline.require()
+        return self._kept.get(_place(tenant, like))
+
+
+def _place(tenant: Tenant, record: AuditRecord) -> tuple[str, str, str, AuditEvent]:
+    return tenant, record.user, record.operation_id, record.event

@@ -1,0 +1,1 @@
+"""What is true of instructions, plans and sandboxes, whatever carries them out."""

@@ -1,0 +1,1 @@
+"""What the executor decides: whether, what and for whom something is run."""

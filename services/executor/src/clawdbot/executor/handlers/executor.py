@@ -1,0 +1,158 @@
+"""Plan, run, status and cancel: named instructions, run once, for whom the principal names."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+
+from clawdbot.executor.domain.instruction import Instruction
+from clawdbot.executor.domain.plan import Plan, Requester, make_plan
+from clawdbot.executor.handlers.audit_trail import AuditTrail, Subject
+from clawdbot.executor.handlers.operations import OperationKey
+from clawdbot.executor.handlers.runs import Errand, Runs
+from clawdbot.executor.ports import AuditLog, Sandbox
+from clawdbot.schema.errors import ApprovalRequired, Conflict, NotFound, Unavailable
+from clawdbot.schema.executor import (
+    CancelReply,
+    CancelRequest,
+    PlanReply,
+    PlanRequest,
+    RunReply,
+    RunRequest,
+    StatusReply,
+    StatusRequest,
+)
+from clawdbot.schema.principal import Principal, Scope
+from clawdbot.schema.rpc import Call
+
+_NAME_CHARACTERS = 64
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How long and how much."""
+
+    audit_timeout: timedelta = timedelta(seconds=5)
+    """A record takes milliseconds; longer means that the broker is in trouble."""
+    results_bytes: int = 64 * 1024 * 1024
+    """Results kept for callers that ask again."""
+
+
+class Executor:
+    """Turns requests into plans and plans into results.
+
+    Args:
+        instructions: the instruction set, by id.
+        sandbox: where plans are run.
+        audit: where every run and every refusal is recorded.
+        limits: how long and how much.
+    """
+
+    def __init__(
+        self,
+        instructions: Mapping[str, Instruction],
+        sandbox: Sandbox,
+        audit: AuditLog,
+        limits: Limits,
+    ) -> None:
+        self._instructions = instructions
+        self._sandbox = sandbox
+        self._audit = audit
+        self._limits = limits
+        self._runs = Runs(sandbox, limits.results_bytes)
+
+    async def plan(self, request: PlanRequest, call: Call) -> PlanReply:
+        """Return what would be run, exactly.
+
+        Raises:
+            InvalidMessage: the arguments are refused.
+            NotFound: there is no such instruction.
+            Forbidden: the principal may not use instructions.
+            ApprovalRequired: a person would have to agree, which nobody can be asked for yet.
+            Unavailable: no working sandbox, or one that lacks what the instruction requires.
+        """
+        principal = self._admitted(call)
+        async with self._trail(principal, request).refusals():
+            instruction, plan = self._plan(principal, request)
+        return PlanReply(
+            operation_id=request.operation_id,
+            plan_hash=plan.hash,
+            risk=instruction.risk,
+            needs_approval=instruction.needs_approval,
+            rendered=plan.rendered(),
+        )
+
+    async def run(self, request: RunRequest, call: Call) -> RunReply:
+        """Run a planned operation, or return what an earlier request for it came to.
+
+        Raises:
+            Conflict: the plan is not the one with this hash, or the id belongs to another plan.
+            DeadlineExceeded: too little time is left to start.
+            InvalidMessage: as for `plan`, and so on down its list.
+        """
+        principal = self._admitted(call)
+        trail = self._trail(principal, request)
+        async with trail.refusals():
+            _, plan = self._plan(principal, request)
+            if plan.hash != request.plan_hash:
+                raise Conflict("this is not the plan with that hash", field="plan_hash")
+            errand = Errand(_key(principal, request), plan, trail, call.deadline)
+            return await self._runs.once(errand)
+
+    async def status(self, request: StatusRequest, call: Call) -> StatusReply:
+        """Return where the operation stands, as far as this process knows."""
+        return self._runs.status(_key(self._admitted(call), request))
+
+    async def cancel(self, request: CancelRequest, call: Call) -> CancelReply:
+        """Kill the operation if it runs here; its result is then `CANCELLED`."""
+        key = _key(self._admitted(call), request)
+        return CancelReply(cancelled=self._runs.cancel(key))
+
+    def _admitted(self, call: Call) -> Principal:
+        require_working(self._sandbox)
+        call.principal.require(Scope.CHAT)
+        return call.principal
+
+    def _trail(self, principal: Principal, request: PlanRequest | RunRequest) -> AuditTrail:
+        instruction = request.instruction[:_NAME_CHARACTERS]
+        about = Subject(principal, request.operation_id, instruction)
+        return AuditTrail(self._audit, about, self._limits.audit_timeout)
+
+    def _plan(
+        self, principal: Principal, request: PlanRequest | RunRequest
+    ) -> tuple[Instruction, Plan]:
+        instruction = self._instructions.get(request.instruction)
+        if instruction is None:
+            raise NotFound("there is no such instruction", field="instruction")
+        if missing := self._sandbox.capabilities.missing(instruction.requires):
+            lacking = ", ".join(sorted(missing))
+            raise Unavailable(f"the sandbox of this host does not enforce {lacking}")
+        if instruction.needs_approval:
+            raise ApprovalRequired("this needs a person's approval, which cannot be asked for yet")
+        return instruction, make_plan(instruction, request.arguments, _requester(principal))
+
+
+def require_working(sandbox: Sandbox) -> None:
+    """Pass when there is a sandbox to run things in.
+
+    Raises:
+        Unavailable: there is none; the message says why.
+    """
+    if not sandbox.capabilities.usable:
+        raise Unavailable(f"no working sandbox: {sandbox.capabilities.reason}")
+
+
+def _key(
+    principal: Principal, request: PlanRequest | RunRequest | StatusRequest | CancelRequest
+) -> OperationKey:
+    return OperationKey(principal.tenant, principal.user, request.operation_id)
+
+
+def _requester(principal: Principal) -> Requester:
+    return Requester(
+        tenant=principal.tenant,
+        user=principal.user,
+        conversation=principal.conversation_id,
+        channel=principal.channel,
+    )
