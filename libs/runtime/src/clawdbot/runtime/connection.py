@@ -10,10 +10,11 @@ from contextlib import asynccontextmanager
 
 import nats
 import nats.errors
+import nkeys
 from nats.aio.client import Client
 
 from clawdbot.runtime import metrics
-from clawdbot.runtime.config import Config
+from clawdbot.runtime.config import Config, ConfigError
 from clawdbot.runtime.secrets import Secrets, bus_seed
 from clawdbot.schema.errors import Unavailable
 from clawdbot.schema.permissions import inbox
@@ -26,28 +27,50 @@ START_TIMEOUT_S = 60.0
 """How long a service waits for the broker when it starts."""
 
 
+class _Watch:
+    """Notes and logs what becomes of the connection."""
+
+    def __init__(self) -> None:
+        self.is_closing = False
+
+    async def on_disconnected(self) -> None:
+        metrics.bus_connected.set(0)
+        if not self.is_closing:
+            log.warning("connection to the broker lost")
+
+    async def on_reconnected(self) -> None:
+        metrics.bus_connected.set(1)
+        log.info("connection to the broker restored")
+
+    async def on_error(self, error: Exception) -> None:
+        log.warning("broker client error", extra={"error": f"{type(error).__name__}: {error}"})
+
+
 @asynccontextmanager
 async def connected(user: str, config: Config, secrets: Secrets) -> AsyncIterator[Client]:
     """Connect as `user` and close at the end.
 
     Raises:
         Unavailable: the broker could not be reached within `START_TIMEOUT_S`.
-        ConfigError: the user's key is missing.
+        ConfigError: the user's key is missing or no nkey seed.
     """
-    client = await _first_connection(user, config.bus.url, secrets.text(bus_seed(user)))
+    watch = _Watch()
+    client = await _first_connection(user, config.bus.url, secrets.text(bus_seed(user)), watch)
     metrics.bus_connected.set(1)
     try:
         yield client
     finally:
-        metrics.bus_connected.set(0)
+        watch.is_closing = True
         await _close(client)
 
 
-async def _first_connection(user: str, url: str, seed: str) -> Client:
+async def _first_connection(user: str, url: str, seed: str, watch: _Watch) -> Client:
     give_up_at = asyncio.get_running_loop().time() + START_TIMEOUT_S
     while True:
         try:
-            return await _connect(user, url, seed)
+            return await _connect(user, url, seed, watch)
+        except nkeys.NkeysError as exc:
+            raise ConfigError(f"the secret {bus_seed(user)!r} is no nkey seed") from exc
         except (nats.errors.Error, OSError, TimeoutError) as exc:
             if asyncio.get_running_loop().time() > give_up_at:
                 raise Unavailable(f"the broker at {url} cannot be reached") from exc
@@ -55,18 +78,7 @@ async def _first_connection(user: str, url: str, seed: str) -> Client:
             await asyncio.sleep(random.uniform(0.2, 0.6))  # noqa: S311 -- spreads load, guards nothing
 
 
-async def _connect(user: str, url: str, seed: str) -> Client:
-    async def on_disconnected() -> None:
-        metrics.bus_connected.set(0)
-        log.warning("connection to the broker lost")
-
-    async def on_reconnected() -> None:
-        metrics.bus_connected.set(1)
-        log.info("connection to the broker restored")
-
-    async def on_error(error: Exception) -> None:
-        log.warning("broker client error", extra={"error": f"{type(error).__name__}: {error}"})
-
+async def _connect(user: str, url: str, seed: str, watch: _Watch) -> Client:
     return await nats.connect(
         url,
         name=f"clawdbot-{user}",
@@ -78,9 +90,9 @@ async def _connect(user: str, url: str, seed: str) -> Client:
         reconnect_time_wait=random.uniform(0.2, 0.6),  # noqa: S311 -- nats-py sleeps it as given
         ping_interval=PING_INTERVAL_S,
         max_outstanding_pings=2,
-        disconnected_cb=on_disconnected,
-        reconnected_cb=on_reconnected,
-        error_cb=on_error,
+        disconnected_cb=watch.on_disconnected,
+        reconnected_cb=watch.on_reconnected,
+        error_cb=watch.on_error,
     )
 
 

@@ -45,6 +45,7 @@ class HTTPServer:
             access_log=False,
             server_header=False,
             lifespan="off",
+            interface="asgi3",
             **options,
         )
         self._server = _Server(config)

@@ -86,5 +86,5 @@ def configure_logging(service: str, config: Config) -> None:
     root.handlers[:] = [handler]
     root.setLevel("DEBUG" if config.app.debug else config.ops.log_level)
     # These say at INFO or DEBUG what our own line at the end of each request says better.
-    for chatty in ("httpx", "httpcore", "uvicorn.access", "asyncio", "aiosqlite", "nats"):
+    for chatty in ("httpx", "httpcore", "uvicorn", "uvicorn.error", "asyncio", "aiosqlite", "nats"):
         logging.getLogger(chatty).setLevel(logging.WARNING)

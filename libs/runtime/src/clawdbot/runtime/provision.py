@@ -144,6 +144,7 @@ def _bucket_config(bucket: Bucket, config: Config) -> StreamConfig:
         description=bucket.purpose,
         subjects=[f"$KV.{bucket.name}.>"],
         max_msgs_per_subject=1,
+        retention=RetentionPolicy.LIMITS,
         discard=DiscardPolicy.NEW,
         max_age=ttl_s,
         storage=StorageType.MEMORY if bucket.storage is Storage.MEMORY else StorageType.FILE,

@@ -148,6 +148,8 @@ class RPCServer:
         await self._service.add_endpoint(
             name=name, handler=take, subject=rpc.subject(target), queue_group=rpc.service
         )
+        # Only when the broker has it can callers find it.
+        await self._bus.client.flush(timeout=5)
 
     async def _traced(self, method: str, msg: Msg, work: Work) -> None:
         envelope = dict(msg.headers or {})

@@ -114,6 +114,8 @@ class Runtime:
         task = asyncio.create_task(work, name=name)
         self._tasks[task] = name
         task.add_done_callback(self._task_ended)
+        # Its turn to end comes before that of whatever was opened earlier, which it may use.
+        self._resources.push_async_callback(_end, task)
         return task
 
     def _task_ended(self, task: asyncio.Task[None]) -> None:
@@ -207,9 +209,11 @@ class Runtime:
         await asyncio.gather(*(consumer.stop(grace_s) for consumer in self._consumers))
         await self._rpc.stop(grace_s)
         await self._resources.aclose()
-        for task in list(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+
+async def _end(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
 
 
 @asynccontextmanager

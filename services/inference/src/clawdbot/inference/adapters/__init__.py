@@ -1,0 +1,1 @@
+"""What touches the world: ONNX Runtime, tokenizers, model folders, threads, metrics."""

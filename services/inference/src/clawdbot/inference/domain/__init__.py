@@ -1,0 +1,1 @@
+"""What is true of batches, samples and texts, without any I/O."""

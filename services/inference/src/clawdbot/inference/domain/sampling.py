@@ -1,0 +1,84 @@
+"""Choosing the next token from a model's logits."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Logits = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How tokens are chosen; the defaults are greedy."""
+
+    temperature: float = 0.0
+    """0 takes the most likely token."""
+    top_p: float = 1.0
+    """Only the smallest set of tokens whose probabilities reach this sum is drawn from."""
+    repetition_penalty: float = 1.0
+    """Above 1, tokens that stand in prompt or answer become less likely."""
+    seed: int | None = None
+    """The same seed, prompt and model give the same tokens."""
+
+
+class Sampler:
+    """Draws one answer's tokens; holds its own random state, so neighbours cannot disturb it."""
+
+    def __init__(self, sampling: Sampling, prompt: Sequence[int]) -> None:
+        self._sampling = sampling
+        self._seen = set(prompt)
+        self._random = np.random.default_rng(sampling.seed)
+
+    def pick(self, logits: Logits) -> int:
+        """Return the next token, and remember it.
+
+        Args:
+            logits: [vocabulary] float; left unchanged.
+        """
+        token = self._choose(self._penalised(logits))
+        self._seen.add(token)
+        return token
+
+    def _penalised(self, logits: Logits) -> Logits:
+        """Source: CTRL (Keskar et al. 2019, section 4.1), with the sign rule in common use."""
+        penalty = self._sampling.repetition_penalty
+        if penalty == 1.0:
+            return logits
+        seen = np.fromiter(self._seen, np.int64, len(self._seen))
+        changed = logits.copy()
+        values = changed[seen]
+        changed[seen] = np.where(values > 0, values / penalty, values * penalty)
+        return changed
+
+    def _choose(self, logits: Logits) -> int:
+        if self._sampling.temperature == 0.0:
+            return int(np.argmax(logits))
+        scaled = (logits.astype(np.float64) - logits.max()) / self._sampling.temperature
+        weights = np.exp(scaled)
+        return self._draw(weights / weights.sum())
+
+    def _draw(self, probabilities: NDArray[np.float64]) -> int:
+        if self._sampling.top_p == 1.0:
+            return _drawn(probabilities, self._random.random())
+        kept = nucleus(probabilities, self._sampling.top_p)
+        return int(kept[_drawn(probabilities[kept], self._random.random())])
+
+
+def nucleus(probabilities: NDArray[np.float64], top_p: float) -> NDArray[np.intp]:
+    """Return the fewest tokens whose probabilities reach `top_p`, most likely first.
+
+    Source: Holtzman et al. 2020, section 3.1.
+    """
+    order = np.argsort(-probabilities, kind="stable")
+    reached = np.searchsorted(np.cumsum(probabilities[order]), top_p)
+    return order[: int(reached) + 1]
+
+
+def _drawn(weights: NDArray[np.float64], at: float) -> int:
+    sums = np.cumsum(weights)
+    # Rounding may leave the last sum just below the drawn value.
+    return min(int(np.searchsorted(sums, at * sums[-1], side="right")), len(weights) - 1)

@@ -1,0 +1,1 @@
+"""What is true of memories, whatever keeps them: words, scores, owners, times."""
