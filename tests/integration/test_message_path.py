@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import re
-from typing import Any
 
 import httpx
 import pytest
 
+from tests.integration.system import System, events
 
-def test_a_signed_message_is_answered_by_the_chat_model(system: Any) -> None:
+
+def test_a_signed_message_is_answered_by_the_chat_model(system: System) -> None:
     reply = system.ask("Hello! Tell me about the sea.", sender="path")
 
     assert reply["kind"] == "reply"
@@ -28,7 +29,7 @@ def test_a_signed_message_is_answered_by_the_chat_model(system: Any) -> None:
     ids=["english", "chinese"],
 )
 def test_a_fact_that_was_told_is_recalled(
-    system: Any, fact: str, question: str, word: str
+    system: System, fact: str, question: str, word: str
 ) -> None:
     sender = f"told-{word}"
     system.ask(fact, sender=sender)
@@ -40,7 +41,7 @@ def test_a_fact_that_was_told_is_recalled(
     assert any(word in content for content in recalled)
 
 
-def test_nobody_recalls_what_somebody_else_told(system: Any) -> None:
+def test_nobody_recalls_what_somebody_else_told(system: System) -> None:
     system.ask("My secret number is 7391.", sender="alice")
 
     reply = system.ask("What is my secret number?", sender="bob")
@@ -49,21 +50,21 @@ def test_nobody_recalls_what_somebody_else_told(system: Any) -> None:
     assert "7391" not in reply["content"]
 
 
-def test_system_information_comes_from_the_sandbox(system: Any) -> None:
+def test_system_information_comes_from_the_sandbox(system: System) -> None:
     reply = system.ask("系统信息", sender="ops")
 
     assert reply["metadata"]["instruction"] == "system.info"
     assert "Linux" in reply["content"]
 
 
-def test_the_api_streams_the_answer_as_it_is_written(system: Any, parse_events: Any) -> None:
+def test_the_api_streams_the_answer_as_it_is_written(system: System) -> None:
     headers = {"Authorization": f"Bearer {system.token()}"}
     body = {"content": "Say hello to the world.", "stream": True}
 
     with system.http.stream("POST", "/api/chat", json=body, headers=headers, timeout=60) as answer:
         assert answer.status_code == 200
         assert answer.headers["content-type"].startswith("text/event-stream")
-        found = parse_events("".join(answer.iter_text()))
+        found = events("".join(answer.iter_text()))
 
     deltas = [data["text"] for name, data in found if name == "delta"]
     [final] = [data for name, data in found if name == "message"]
@@ -71,12 +72,10 @@ def test_the_api_streams_the_answer_as_it_is_written(system: Any, parse_events: 
     assert "".join(deltas).strip() == final["content"].strip()
 
 
-def test_the_api_answers_in_one_piece(system: Any) -> None:
+def test_the_api_answers_in_one_piece(system: System) -> None:
     headers = {"Authorization": f"Bearer {system.token()}"}
 
-    answer = system.http.post(
-        "/api/chat", json={"content": "Hello!"}, headers=headers, timeout=60
-    )
+    answer = system.http.post("/api/chat", json={"content": "Hello!"}, headers=headers, timeout=60)
 
     assert answer.status_code == 200
     assert answer.json()["content"]
@@ -108,7 +107,7 @@ def test_the_api_answers_in_one_piece(system: Any) -> None:
         "no hex",
     ],
 )
-def test_a_wrong_signature_publishes_nothing(system: Any, signatures: list[str]) -> None:
+def test_a_wrong_signature_publishes_nothing(system: System, signatures: list[str]) -> None:
     body = b'{"sender_id":"mallory","content":"hi","timestamp":1672531200}'
     right = system.sign(body)
     headers = [
@@ -125,7 +124,7 @@ def test_a_wrong_signature_publishes_nothing(system: Any, signatures: list[str])
 
 
 @pytest.mark.parametrize("prefix", ["", "sha256="])
-def test_the_signature_may_carry_its_prefix(system: Any, prefix: str) -> None:
+def test_the_signature_may_carry_its_prefix(system: System, prefix: str) -> None:
     body = json.dumps(
         {"sender_id": "u", "content": "/sysinfo", "timestamp": 1, "message_id": f"p{prefix}"}
     ).encode()
@@ -151,7 +150,7 @@ def test_the_signature_may_carry_its_prefix(system: Any, prefix: str) -> None:
     ],
 )
 def test_bad_input_is_named_with_its_fix(
-    system: Any, body: bytes, status: int, field: str | None
+    system: System, body: bytes, status: int, field: str | None
 ) -> None:
     answer = system.post_raw(body)
 
@@ -162,13 +161,13 @@ def test_bad_input_is_named_with_its_fix(
     assert "Traceback" not in answer.text
 
 
-def test_a_message_over_the_limit_is_refused(system: Any) -> None:
+def test_a_message_over_the_limit_is_refused(system: System) -> None:
     answer = system.post_raw(b'{"content":"' + b"x" * 2_000_000 + b'"}')
 
     assert answer.status_code == 413
 
 
-def test_an_unknown_message_is_not_found(system: Any) -> None:
+def test_an_unknown_message_is_not_found(system: System) -> None:
     path = "/api/messages/aaaaaaaaaaaaaaaaaaaaaaaaaa"
 
     answer = system.http.get(path, headers={"X-Signature": system.sign(path.encode())})
@@ -176,7 +175,7 @@ def test_an_unknown_message_is_not_found(system: Any) -> None:
     assert answer.status_code == 404
 
 
-def test_a_stranger_cannot_read_a_reply(system: Any) -> None:
+def test_a_stranger_cannot_read_a_reply(system: System) -> None:
     accepted = system.post("Hello!", sender="private").json()
     path = accepted["status_url"][accepted["status_url"].index("/api/") :]
 
@@ -185,7 +184,7 @@ def test_a_stranger_cannot_read_a_reply(system: Any) -> None:
     assert system.http.get(path, headers=stranger).status_code in (403, 404)
 
 
-def test_the_console_is_served_with_a_strict_policy(system: Any) -> None:
+def test_the_console_is_served_with_a_strict_policy(system: System) -> None:
     page = system.http.get("/")
 
     assert page.status_code == 200
@@ -195,7 +194,7 @@ def test_the_console_is_served_with_a_strict_policy(system: Any) -> None:
     assert "default-src 'none'" in policy or "default-src 'self'" in policy
 
 
-def test_every_service_shows_its_health_and_metrics(system: Any) -> None:
+def test_every_service_shows_its_health_and_metrics(system: System) -> None:
     ports = {str(name): port for name, port in system.config.ops.health_ports.items()}
     ports["gateway"] = system.config.app.port
 
@@ -206,7 +205,7 @@ def test_every_service_shows_its_health_and_metrics(system: Any) -> None:
         assert "clawdbot_bus_connected 1.0" in httpx.get(f"{base}/metrics").text
 
 
-def test_no_log_holds_what_was_said_or_a_secret(system: Any) -> None:
+def test_no_log_holds_what_was_said_or_a_secret(system: System) -> None:
     system.ask("The canary sings xylophone-4711.", sender="canary")
     secrets = [
         system.secrets.text(name) for name in ("webhook_secret", "jwt_secret", "jetstream_key")

@@ -324,7 +324,7 @@ async def test_a_killed_parent_leaves_no_broker_behind(settings: BrokerSettings)
     await parent.wait()
 
     async with asyncio.timeout(10):
-        while await is_listening(settings.port):  # noqa: ASYNC110 -- nobody is left to tell us
+        while await is_listening(settings.port):
             await asyncio.sleep(0.05)
 
 

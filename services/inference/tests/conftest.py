@@ -93,7 +93,7 @@ def decoder_graph(vocabulary: int) -> onnx.ModelProto:
         node("MatMul", ["final", "head"], ["logits"]),
     ]
     value = helper.make_tensor_value_info
-    slot = ["batch", HEADS, "capacity", DIM]
+    slot: list[str | int | None] = ["batch", HEADS, "capacity", DIM]
     inputs = [value("input_ids", INT64, ["batch", "n"])]
     inputs += [value("attention_mask", INT64, ["batch", "total"])]
     inputs += [value(name, FLOAT, slot) for name in cache]

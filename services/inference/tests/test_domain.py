@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -15,7 +17,7 @@ from clawdbot.inference.domain.windows import pooled, split
 LENGTHS = st.lists(st.integers(1, 600), min_size=1, max_size=40)
 
 
-def decode(tokens: list[int]) -> str:
+def decode(tokens: Sequence[int]) -> str:
     return bytes(tokens).decode("utf-8", "replace")
 
 
@@ -129,7 +131,7 @@ def test_greedy_takes_the_most_likely(values: list[float]) -> None:
     st.lists(st.floats(-20, 20, width=32), min_size=2, max_size=50),
     st.floats(0.01, 2),
     st.floats(0.05, 1),
-    st.integers(0, 2**32),
+    st.integers(-(2**63), 2**64 - 1),
 )
 def test_drawn_token_lies_in_the_nucleus_and_follows_the_seed(
     values: list[float], temperature: float, top_p: float, seed: int

@@ -34,6 +34,7 @@ QUESTIONS = (
 async def chat(models_dir: Path) -> AsyncIterator[ONNXChatModel]:
     source = Source("smollm2-135m-instruct", models_dir)
     model = (await asyncio.to_thread(load_chat, source, LIMITS)).model
+    model.start()
     yield model
     await asyncio.to_thread(model.close)
 
@@ -42,6 +43,7 @@ async def chat(models_dir: Path) -> AsyncIterator[ONNXChatModel]:
 async def embedder(models_dir: Path) -> AsyncIterator[ONNXEmbeddingModel]:
     source = Source("multilingual-e5-small", models_dir)
     model = (await asyncio.to_thread(load_embedder, source, LIMITS)).model
+    model.start()
     yield model
     await asyncio.to_thread(model.close)
 

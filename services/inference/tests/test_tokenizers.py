@@ -14,7 +14,7 @@ from .conftest import END, START, TEMPLATE, byte_tokenizer, framing_tokenizer
 
 DEFINITION = byte_tokenizer().to_str()
 CHAT = ChatTokenizer(DEFINITION, TEMPLATE, {})
-TEXTS = st.text(st.characters(exclude_categories=("Cs",)), max_size=40)
+TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=40)
 
 
 def user(content: str) -> tuple[ChatTurn, ...]:

@@ -164,8 +164,11 @@ class BusSettings(Section):
     lease_ttl_s: float = Field(default=15, ge=1)
     """How long a dead worker keeps its conversation."""
     ack_wait_s: float = Field(default=15, ge=1)
-    max_attempts: int = Field(default=5, ge=1)
-    """Attempts at one message, crashes included, before it becomes a dead letter."""
+    max_attempts: int = Field(default=8, ge=1)
+    """Attempts at one message, crashes included, before it becomes a dead letter.
+
+    With the back-off between them, 8 are about half a minute: a service can restart meanwhile.
+    """
 
 
 class Telemetry(Section):

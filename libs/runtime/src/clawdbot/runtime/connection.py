@@ -103,4 +103,8 @@ async def _close(client: Client) -> None:
         await client.flush(timeout=2)
     except (nats.errors.Error, TimeoutError, OSError) as exc:
         log.warning("closing without a flush", extra={"error": type(exc).__name__})
-    await client.close()
+    try:
+        await client.close()
+    except RuntimeError as exc:
+        # nats-py writes what is pending to a transport that is gone already, and uvloop says so.
+        log.warning("closed while disconnected", extra={"error": str(exc)})

@@ -141,6 +141,10 @@ class OrderedConsumer(Generic[M]):
             # From here on a doorbell starts a worker of its own: nothing may be awaited in between.
             del self._held[lane.key]
         if outcome.error is not None:
+            log.warning(
+                "conversation left for later",
+                extra={"consumer": self._name, "lane": lane.key, "reason": outcome.error.message},
+            )
             tries = min(msg.metadata.num_delivered, 6)
             await _settle(msg.nak(delay=delay_s(tries, outcome.error)))
         elif outcome.value is Verdict.EMPTY and not held.has_rung:
@@ -236,7 +240,7 @@ class OrderedConsumer(Generic[M]):
                 messaging__system="nats",
                 clawdbot__attempt=attempts + 1,
             ),
-            log_context(message=kept.subject.rpartition(".")[2]),
+            log_context(lane=lane.key, message_id=_message_id(kept.subject)),
         ):
             if is_repeat:
                 # A crash leaves no other trace: count the attempt before it can happen again.
@@ -298,6 +302,10 @@ class OrderedConsumer(Generic[M]):
         except TimeoutError:
             return False
         return True
+
+
+def _message_id(subject: str) -> str:
+    return subject.split(".")[4 if subject.startswith(f"{subjects.ROOT}.in.") else 5]
 
 
 def _delivery(kept: Kept[M], attempts: int) -> Delivery[M]:

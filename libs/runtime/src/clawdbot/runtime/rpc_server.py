@@ -43,6 +43,8 @@ DEFAULT_DEADLINE_S = 30.0
 SILENT_CALLER_S = 4 * RENEW_EVERY_S
 """A streamed call whose caller said nothing for this long is given up."""
 
+UNSUBSCRIBE_TIMEOUT_S = 3.0
+
 Work = Callable[[Msg, dict[str, str]], Awaitable[str]]
 """Answers one request and returns the outcome's label."""
 
@@ -81,9 +83,13 @@ class RPCServer:
 
     async def stop(self, grace_s: float) -> None:
         """Take nothing new, wait for what runs at most `grace_s` seconds, then cancel it."""
-        await self._service.stop()
-        if self._signals is not None:
-            await self._signals.unsubscribe()
+        try:
+            async with asyncio.timeout(UNSUBSCRIBE_TIMEOUT_S):
+                await self._service.stop()
+                if self._signals is not None:
+                    await self._signals.unsubscribe()
+        except (nats.errors.Error, TimeoutError, OSError) as exc:
+            log.warning("stopped without the broker", extra={"error": type(exc).__name__})
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=grace_s)
         for task in self._tasks:

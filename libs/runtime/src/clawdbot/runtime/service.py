@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import faulthandler
 import logging
 import os
 import signal
+import socket
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
@@ -29,7 +31,6 @@ from clawdbot.runtime.secrets import PRINCIPAL_PUBLIC, Secrets
 from clawdbot.runtime.telemetry import tracing
 from clawdbot.schema import streams
 from clawdbot.schema.errors import ClawdbotError
-from clawdbot.schema.ids import derived
 from clawdbot.schema.principal import PrincipalVerifier
 from clawdbot.schema.rpc import Call, Rpc, StreamRpc
 from clawdbot.schema.wire import Wire
@@ -46,6 +47,10 @@ VERIFYING = ("memory", "executor")
 """Services that act on somebody's behalf, and so check who that is."""
 PARENT_PIPE = "CLAWDBOT_PARENT_PIPE"
 """File descriptor whose end of file means that whoever supervises us is gone."""
+
+
+EXIT_TIMEOUT_S = 10
+"""How long the interpreter may take to end once everything is closed."""
 
 
 class ServiceDied(Exception):
@@ -166,7 +171,7 @@ class Runtime:
             Unavailable: the broker is not provisioned or does not answer.
         """
         settings = self.config.bus
-        owner = f"{self.service}-{derived(self.bus.client.new_inbox())}"
+        owner = f"{self.service}@{socket.gethostname()}:{os.getpid()}"
         lease_bucket = await leases.open_bucket(self.bus, streams.leases(stream))
         marks = await leases.open_bucket(self.bus, streams.progress(stream))
         ordered = OrderedConsumer(
@@ -268,7 +273,11 @@ def main(service: str, run: Callable[[Config], Coroutine[Any, Any, None]]) -> No
     try:
         config = load_config()
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(run(config))
+            try:
+                runner.run(run(config))
+            finally:
+                # A thread of a library that does not end must not keep the process: say which.
+                faulthandler.dump_traceback_later(EXIT_TIMEOUT_S, exit=True)
     except ConfigError as exc:
         sys.exit(_refuse(service, str(exc), 2))
     except (ClawdbotError, ServiceDied) as exc:

@@ -121,7 +121,9 @@ def leases(stream: Stream) -> Bucket:
     return Bucket(
         f"leases_{stream.name.lower()}",
         owner,
-        Storage.MEMORY,
+        # In memory they would be gone after a restart of a single broker, and nobody may create
+        # them anew but the provisioner.
+        Storage.FILE,
         None,
         f"who works on which conversation of {stream.name}; the TTL is the runtime's setting",
     )

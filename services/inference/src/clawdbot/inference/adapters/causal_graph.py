@@ -53,7 +53,20 @@ class CausalGraph:
         pairs = [(name, PRESENT + name.removeprefix(PAST)) for name in past]
         device = "cuda" if provider(session) == CUDA else "cpu"
         self._cache = KVCache(pairs, shape, device)
+        self._slots = slots
         self._bindings: dict[tuple[int, int], ort.IOBinding] = {}
+
+    def warm_up(self) -> None:
+        """Use every slot once: shows whether the graph works, and has the system find the memory.
+
+        Without it the first caller of each slot waits for its pages, up to a second.
+
+        Raises:
+            Unavailable: the run failed.
+        """
+        for slot in range(self._slots):
+            self.prefill(slot, [0], 0)
+        self.decode([0] * self._slots, [1] * self._slots)
 
     def prefill(self, slot: int, tokens: Sequence[int], held: int) -> NDArray[np.float32]:
         """Add `tokens` to a slot that holds `held`; return the last one's logits [vocabulary].

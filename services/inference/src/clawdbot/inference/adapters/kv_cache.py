@@ -41,7 +41,6 @@ class _Buffer(Protocol):
 class _HostBuffer:
     def __init__(self, shape: CacheShape) -> None:
         size = (shape.slots, shape.heads, shape.capacity, shape.dim)
-        # Zeroed pages are only taken from the system when a slot grows into them.
         self._array: NDArray[Any] = np.zeros(size, shape.dtype)
         self.address = int(self._array.ctypes.data)
 

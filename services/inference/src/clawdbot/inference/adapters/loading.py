@@ -90,8 +90,7 @@ def _chat_in(folder: ModelFolder, name: str, limits: Limits) -> Loaded[ONNXChatM
     session = _session(name, folder, limits)
     capacity = card.capped(limits.context_length)
     graph = CausalGraph(session, slots=limits.slots, capacity=capacity)
-    # The first run allocates, and shows whether the graph works at all.
-    graph.prefill(0, [0], 0)
+    graph.warm_up()
     slots = SlotLimits(slots=limits.slots, max_queue=limits.max_queue)
     scheduler = SlotScheduler(graph, slots, frozenset(card.stop_token_ids), name)
     label = f"{name}/{card.version}"

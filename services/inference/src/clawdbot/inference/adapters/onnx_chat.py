@@ -42,9 +42,13 @@ class ONNXChatModel:
         self._scheduler = scheduler
         self._thread = WorkerThread(f"chat-{self._name}", scheduler.step)
 
+    def start(self) -> None:
+        """Begin to answer; `close` must follow."""
+        self._thread.start()
+
     async def watch(self) -> None:
         """Wait until the model's thread ends; raises what broke it."""
-        await asyncio.wrap_future(self._thread.finished)
+        await self._thread.watch()
 
     def close(self) -> None:
         """Stop the thread and fail what is left."""

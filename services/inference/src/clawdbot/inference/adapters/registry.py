@@ -22,6 +22,9 @@ class Running(Protocol):
     def label(self) -> str:
         """Name and version."""
 
+    def start(self) -> None:
+        """Start the thread."""
+
     async def watch(self) -> None:
         """Wait until the thread ends."""
 
@@ -81,6 +84,8 @@ class ModelPlace(Generic[M]):
             self._fail(error)
             return
         self._loaded = loading.result()
+        # Not in the loading thread: a start that is cancelled must leave no thread behind.
+        self._loaded.model.start()
         metrics.model_ready.labels(self.name).set(1)
         details = {"model": self._loaded.model.label, "provider": self._loaded.provider}
         log.info("model is ready", extra=details)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -11,17 +12,23 @@ Step = Callable[[], bool]
 
 
 class WorkerThread:
-    """Runs `step` until there is no more work, then waits to be woken.
-
-    `finished` ends with the error when a step raises: its owner must watch it.
-    """
+    """Runs `step` until there is no more work, then waits to be woken."""
 
     def __init__(self, name: str, step: Step) -> None:
         self._step = step
         self._wake = threading.Event()
         self._is_closing = False
         self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix=name)
-        self.finished: Future[None] = self._pool.submit(self._run)
+        self._finished: Future[None] | None = None
+
+    def start(self) -> None:
+        """Begin; whoever calls this must also call `close`, or the process cannot end."""
+        self._finished = self._pool.submit(self._run)
+
+    async def watch(self) -> None:
+        """Wait until the thread ends; raises what a step raised."""
+        if self._finished is not None:
+            await asyncio.wrap_future(self._finished)
 
     def wake(self) -> None:
         """Have the thread look for work; safe from any thread."""

@@ -31,7 +31,9 @@ class Sampler:
     def __init__(self, sampling: Sampling, prompt: Sequence[int]) -> None:
         self._sampling = sampling
         self._seen = set(prompt)
-        self._random = np.random.default_rng(sampling.seed)
+        seed = sampling.seed
+        # NumPy takes no negative seed, callers may.
+        self._random = np.random.default_rng(None if seed is None else seed % 2**64)
 
     def pick(self, logits: Logits) -> int:
         """Return the next token, and remember it.

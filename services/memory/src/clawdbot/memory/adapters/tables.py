@@ -61,7 +61,8 @@ memories = Table(
     Column("term_count", Integer, nullable=False),
     Column("sealed_content", LargeBinary(MAX_BLOB_BYTES)),
     Column("sealed_metadata", LargeBinary(MAX_BLOB_BYTES)),
-    Index("memories_by_time", "tenant", "user_id", "created_at"),
+    # Ends in what recall counts, so that it need not read the rows with their vectors.
+    Index("memories_by_time", "tenant", "user_id", "created_at", "sensitive", "term_count", "id"),
     Index("memories_by_model", "embedding_model", "tenant", "user_id", "id"),
 )
 

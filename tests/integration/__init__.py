@@ -1,0 +1,1 @@
+"""The real processes, broker, models and sandbox."""
