@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import random
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import httpx
 import pytest
@@ -58,45 +60,57 @@ def test_what_was_accepted_before_the_broker_died_is_answered_after_it(
 
 def test_sigterm_under_load_drains(new_system: Callable[..., System]) -> None:
     with new_system(bus={"max_attempts": 12}).running() as system:
-        accepted: list[dict[str, str]] = []
-        refused: list[int] = []
-        stop = threading.Event()
-
-        def flood(worker: int) -> None:
-            number = 0
-            while not stop.is_set():
-                try:
-                    answer = system.post("/sysinfo", sender=f"load-{worker}-{number % 3}")
-                except httpx.TransportError:
-                    # The door is closed: nothing was accepted.
-                    return
-                number += 1
-                if answer.status_code == 202:
-                    accepted.append(answer.json())
-                else:
-                    refused.append(answer.status_code)
-
-        workers = [threading.Thread(target=flood, args=(n,)) for n in range(4)]
-        for worker in workers:
-            worker.start()
-        until(lambda: len(accepted) > 20, 30, "some load")
-
-        for name in ("assistant", "memory", "inference", "executor"):
-            service = system.find(name)
-            assert service.terminate() == 0, service.log.read_text()[-2000:]
-            system.add(name)
-        gateway = system.find("gateway")
-        assert gateway.terminate() == 0, gateway.log.read_text()[-2000:]
-        stop.set()
-        for worker in workers:
-            worker.join()
+        load = Load(system)
+        with load.running():
+            until(lambda: len(load.accepted) > 20, 30, "some load")
+            for name in ("assistant", "memory", "inference", "executor"):
+                service = system.find(name)
+                assert service.terminate() == 0, service.log.read_text()[-2000:]
+                system.add(name)
+            gateway = system.find("gateway")
+            assert gateway.terminate() == 0, gateway.log.read_text()[-2000:]
         system.add("gateway")
 
-        assert set(refused) <= {503}
-        assert len(accepted) > 20
-        for message in accepted:
+        assert set(load.refused) <= {503}
+        for message in load.accepted:
             assert system.reply(message, within_s=90)["kind"] == "reply"
-        assert system.count("OUTBOUND") == len(accepted)
+        assert system.count("OUTBOUND") == len(load.accepted)
+
+
+class Load:
+    """Four senders in twelve conversations, until the door closes."""
+
+    def __init__(self, system: System) -> None:
+        self.accepted: list[dict[str, str]] = []
+        self.refused: list[int] = []
+        self._system = system
+        self._stop = threading.Event()
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        senders = [threading.Thread(target=self._send, args=(n,)) for n in range(4)]
+        for sender in senders:
+            sender.start()
+        try:
+            yield
+        finally:
+            self._stop.set()
+            for sender in senders:
+                sender.join()
+
+    def _send(self, sender: int) -> None:
+        number = 0
+        while not self._stop.wait(0.2):
+            number += 1
+            try:
+                answer = self._system.post("/sysinfo", sender=f"load-{sender}-{number % 3}")
+            except httpx.TransportError:
+                # The door is closed: nothing was accepted.
+                return
+            if answer.status_code == 202:
+                self.accepted.append(answer.json())
+            else:
+                self.refused.append(answer.status_code)
 
 
 def test_a_memory_that_is_away_delays_the_answer_and_loses_nothing(
@@ -132,12 +146,9 @@ def test_a_turn_that_keeps_failing_is_said_once_and_kept(
 
 @pytest.mark.proof
 def test_random_kills_for_ten_minutes_lose_nothing(new_system: Callable[..., System]) -> None:
-    import random
-
     rng = random.Random(1)
     with new_system().running() as system:
         system.add("assistant")
-        system.add("memory") if system.config.memory.storage_type != "sqlite" else None
         accepted: list[dict[str, str]] = []
         end = time.monotonic() + 600
         number = 0

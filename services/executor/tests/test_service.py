@@ -133,7 +133,7 @@ async def test_planned_instruction_is_run_once_and_recorded(tmp_path: Path) -> N
         again = await assistant.call(RUN, request, deadline=Deadline.after(10), principal=token)
 
         assert first.outcome is Outcome.FINISHED
-        assert "==> /usr/lib/os-release <==" in first.stdout
+        assert "/usr/lib/os-release:PRETTY_NAME=" in first.stdout
         assert again == first
         audit = BusAuditLog(auditor)
         for event in (AuditEvent.STARTED, AuditEvent.FINISHED):

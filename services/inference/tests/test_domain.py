@@ -122,7 +122,7 @@ def test_answer_shows_what_was_held_back_at_its_end() -> None:
 def test_greedy_takes_the_most_likely(values: list[float]) -> None:
     logits = np.array(values, np.float32)
 
-    token = Sampler(Sampling(), []).pick(logits)
+    token = Sampler(Sampling()).pick(logits)
 
     assert logits[token] == logits.max()
 
@@ -142,7 +142,7 @@ def test_drawn_token_lies_in_the_nucleus_and_follows_the_seed(
 
     drawn, again = (
         [sampler.pick(logits) for _ in range(5)]
-        for sampler in (Sampler(sampling, []), Sampler(sampling, []))
+        for sampler in (Sampler(sampling), Sampler(sampling))
     )
 
     assert drawn == again
@@ -157,12 +157,13 @@ def test_nucleus_is_the_fewest_tokens_that_reach_the_sum() -> None:
 
 def test_repeated_token_loses_to_a_new_one_under_the_penalty() -> None:
     logits = np.array([2.0, 1.9, -1.0], np.float32)
-    sampler = Sampler(Sampling(repetition_penalty=1.5), [])
+    sampler = Sampler(Sampling(repetition_penalty=1.5))
 
     assert [sampler.pick(logits), sampler.pick(logits)] == [0, 1]
 
 
-def test_prompt_counts_as_seen_and_negative_logits_shrink_too() -> None:
-    sampler = Sampler(Sampling(repetition_penalty=2.0), [0])
+def test_negative_logits_of_repeated_tokens_shrink_too() -> None:
+    sampler = Sampler(Sampling(repetition_penalty=2.0))
 
+    assert sampler.pick(np.array([-1.0, -1.5], np.float32)) == 0
     assert sampler.pick(np.array([-1.0, -1.5], np.float32)) == 1

@@ -80,7 +80,7 @@ def generation(
 ) -> tuple[Generation, RecordingSink]:
     sink = RecordingSink()
     deadline = Deadline.after(deadline_s)
-    return Generation(prompt, Sampler(Sampling(), prompt), limit, deadline, sink), sink
+    return Generation(prompt, Sampler(Sampling()), limit, deadline, sink), sink
 
 
 def scheduler(slots: int = 3, max_queue: int = 8) -> tuple[SlotScheduler, RecordingSteps]:

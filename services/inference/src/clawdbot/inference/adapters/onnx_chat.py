@@ -64,7 +64,7 @@ class ONNXChatModel:
     ) -> AsyncGenerator[int, None]:
         """See `ports.models.ChatModel`."""
         stream = TokenStream(limit)
-        generation = Generation(prompt, Sampler(sampling, prompt), limit, deadline, stream)
+        generation = Generation(prompt, Sampler(sampling), limit, deadline, stream)
         self._scheduler.submit(generation)
         self._thread.wake()
         try:

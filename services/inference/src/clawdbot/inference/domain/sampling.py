@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,7 +19,10 @@ class Sampling:
     top_p: float = 1.0
     """Only the smallest set of tokens whose probabilities reach this sum is drawn from."""
     repetition_penalty: float = 1.0
-    """Above 1, tokens that stand in prompt or answer become less likely."""
+    """Above 1, tokens that the answer holds already become less likely.
+
+    Not those of the prompt: the facts to be repeated stand there.
+    """
     seed: int | None = None
     """The same seed, prompt and model give the same tokens."""
 
@@ -28,9 +30,9 @@ class Sampling:
 class Sampler:
     """Draws one answer's tokens; holds its own random state, so neighbours cannot disturb it."""
 
-    def __init__(self, sampling: Sampling, prompt: Sequence[int]) -> None:
+    def __init__(self, sampling: Sampling) -> None:
         self._sampling = sampling
-        self._seen = set(prompt)
+        self._seen: set[int] = set()
         seed = sampling.seed
         # NumPy takes no negative seed, callers may.
         self._random = np.random.default_rng(None if seed is None else seed % 2**64)

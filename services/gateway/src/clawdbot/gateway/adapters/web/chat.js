@@ -69,6 +69,13 @@ function element(tag, className, content) {
   return made;
 }
 
+// Text between ``` fences becomes a block of code; everything stays text, never markup.
+function withCode(text) {
+  return text.split(/^```.*\n?/m).map((part, index) =>
+    index % 2 === 1 ? element("pre", "code", part.trimEnd()) : document.createTextNode(part),
+  );
+}
+
 function randomId() {
   // Not randomUUID: it does not exist on plain http pages of other hosts.
   const bytes = crypto.getRandomValues(new Uint8Array(16));
@@ -189,7 +196,7 @@ function showFailure(answer, question, problem) {
   retry.type = "button";
   retry.addEventListener("click", () => {
     if (running) return;
-    answer.replaceChildren(element("p", "text"));
+    answer.replaceChildren(element("div", "text"));
     follow(question, answer);
   });
   failure.append(retry);
@@ -203,7 +210,7 @@ function apply(event, answer) {
     // Index 0 starts anew: another worker took the answer over.
     said.textContent = (event.data.index === 0 ? "" : said.textContent) + event.data.text;
   } else if (event.name === "message") {
-    said.textContent = event.data.content;
+    said.replaceChildren(...withCode(event.data.content));
     showSources(answer, event.data.metadata.recalled);
     showFacts(answer, event.data.metadata);
     return true;
@@ -239,9 +246,9 @@ async function follow(question, answer) {
 function say(content) {
   find("welcome").hidden = true;
   const mine = element("li", "said mine");
-  mine.append(element("p", "text", content));
+  mine.append(element("div", "text", content));
   const answer = element("li", "said answer");
-  answer.append(element("p", "text"));
+  answer.append(element("div", "text"));
   log.append(mine, answer);
   document.scrollingElement.scrollTop = document.scrollingElement.scrollHeight;
   follow({ id: randomId(), conversation: conversation.get(), content }, answer);
