@@ -11,6 +11,7 @@ NEEDS = {"stack": "broker", "broker": "broker", "models_dir": "models", "sandbox
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what needs a broker, the models or the sandbox; skip full counts unless asked for."""
     for item in items:
         for fixture in getattr(item, "fixturenames", ()):
             if marker := NEEDS.get(fixture):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from clawdbot.schema import errors
 from clawdbot.schema.errors import (
     ClawdbotError,
     ErrorReply,
@@ -18,7 +19,8 @@ from clawdbot.schema.errors import (
 
 
 def leaves(parent: type[ClawdbotError] = ClawdbotError) -> list[type[ClawdbotError]]:
-    children = parent.__subclasses__()
+    # Packages above the schema may refine an error for themselves; on the wire it is the parent.
+    children = [child for child in parent.__subclasses__() if child.__module__ == errors.__name__]
     return [parent] if not children else [leaf for child in children for leaf in leaves(child)]
 
 
