@@ -1,63 +1,98 @@
-"""An HTTP server inside a service: uvicorn that leaves the signals to the runtime."""
+"""Uvicorn as a part of the service: it serves, and leaves signals and the end to the runtime."""
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import socket
-from collections.abc import Generator
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import uvicorn
 
 from clawdbot.runtime.config import ConfigError
 
+BACKLOG = 2048
+KEEP_ALIVE_S = 75
+"""Longer than proxies keep idle connections (60 s is usual), so that they close first."""
 
-class _Server(uvicorn.Server):
-    @contextlib.contextmanager
-    def capture_signals(self) -> Generator[None, None, None]:
-        """Leave SIGTERM and SIGINT to the runtime, which stops things in order."""
-        yield
+
+@dataclass(frozen=True)
+class ServerSettings:
+    """Where and how much."""
+
+    host: str
+    port: int
+    """0 takes any free one."""
+    max_connections: int
+    """Open connections, idle ones included; beyond them 503."""
+    grace_s: float
+    """How long requests may take to finish once the service stops."""
 
 
 class HTTPServer:
-    """Serves one ASGI application on one socket.
+    """A listening server; `Uvicorn.serve` is not used, as it would take over the signals."""
 
-    Args:
-        app: the ASGI application.
-        host: address to listen on.
-        port: 0 takes any free one.
-        options: further options of `uvicorn.Config`.
+    def __init__(self, server: uvicorn.Server, listener: socket.socket) -> None:
+        self._server = server
+        self._listener = listener
 
-    Raises:
-        ConfigError: the port is taken or not allowed.
-    """
+    @classmethod
+    @asynccontextmanager
+    async def open(cls, app: Any, settings: ServerSettings) -> AsyncIterator[HTTPServer]:
+        """Listen while the context lasts; leaving it lets running requests finish first.
 
-    def __init__(self, app: Any, host: str, port: int, **options: Any) -> None:
-        try:
-            self._socket = socket.create_server((host, port), reuse_port=False, backlog=2048)
-        except OSError as exc:
-            raise ConfigError(f"cannot listen on {host}:{port}: {exc.strerror}") from exc
-        self.port: int = self._socket.getsockname()[1]
-        config = uvicorn.Config(
-            app,
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            lifespan="off",
-            interface="asgi3",
-            **options,
-        )
-        self._server = _Server(config)
+        Raises:
+            ConfigError: the address cannot be listened on.
+        """
+        config = _config(app, settings)
+        config.load()
+        server = uvicorn.Server(config)
+        server.lifespan = config.lifespan_class(config)
+        with _listener(settings) as listener:
+            await server.startup(sockets=[listener])
+            try:
+                yield cls(server, listener)
+            finally:
+                server.should_exit = True
+                await server.shutdown(sockets=[listener])
 
-    async def serve(self) -> None:
-        """Serve until `stop` is called and the requests in flight are answered."""
-        await self._server.serve(sockets=[self._socket])
+    @property
+    def port(self) -> int:
+        """The port that it listens on."""
+        port: int = self._listener.getsockname()[1]
+        return port
 
-    async def stop(self, task: asyncio.Task[None], grace_s: float) -> None:
-        """Close the door, let requests in flight finish for `grace_s` seconds, then end `task`."""
-        self._server.should_exit = True
-        _, pending = await asyncio.wait({task}, timeout=grace_s)
-        if pending:
-            self._server.force_exit = True
-            await asyncio.wait({task}, timeout=2)
+    async def tick(self) -> None:
+        """Keep the `Date` header right, until the context is left."""
+        await self._server.main_loop()
+
+
+def _config(app: Any, settings: ServerSettings) -> uvicorn.Config:
+    return uvicorn.Config(
+        app,
+        http="httptools",
+        ws="none",
+        loop="none",
+        lifespan="off",
+        # A bound method, such as that of the health report, would pass for an older interface.
+        interface="asgi3",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        limit_concurrency=settings.max_connections,
+        timeout_keep_alive=KEEP_ALIVE_S,
+        timeout_graceful_shutdown=max(1, int(settings.grace_s)),
+    )
+
+
+def _listener(settings: ServerSettings) -> socket.socket:
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    try:
+        return socket.create_server((settings.host, settings.port), family=family, backlog=BACKLOG)
+    except OSError as exc:
+        raise ConfigError(
+            f"cannot listen on {settings.host}:{settings.port}: {exc.strerror}; "
+            "stop what uses that port, or choose another in the configuration"
+        ) from exc

@@ -22,7 +22,7 @@ from clawdbot.runtime.config import Config, ConfigError, load_config
 from clawdbot.runtime.connection import connected
 from clawdbot.runtime.deadletters import DeadLetters
 from clawdbot.runtime.health import Health
-from clawdbot.runtime.http_server import HTTPServer
+from clawdbot.runtime.http_server import HTTPServer, ServerSettings
 from clawdbot.runtime.leases import Leases, Progress
 from clawdbot.runtime.logging import configure_logging
 from clawdbot.runtime.ordered import OrderedConsumer, OrderedHandler, Pace
@@ -228,13 +228,10 @@ async def _health_server(service: str, config: Config, health: Health) -> AsyncI
         yield
         return
     port = {str(unit): port for unit, port in config.ops.health_ports.items()}[service]
-    server = HTTPServer(health.asgi, config.ops.health_host, port)
-    log.info("health server listens", extra={"port": server.port})
-    task = asyncio.create_task(server.serve(), name="health")
-    try:
+    settings = ServerSettings(config.ops.health_host, port, max_connections=64, grace_s=1)
+    async with HTTPServer.open(health.asgi, settings) as server:
+        log.info("health server listens", extra={"port": server.port})
         yield
-    finally:
-        await server.stop(task, grace_s=1)
 
 
 class _signals:  # noqa: N801 -- used as a statement: with _signals(stop)

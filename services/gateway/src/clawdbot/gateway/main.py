@@ -13,7 +13,6 @@ from clawdbot.gateway.adapters.endpoint_chat import ChatEndpoint
 from clawdbot.gateway.adapters.endpoint_status import StatusEndpoint
 from clawdbot.gateway.adapters.endpoint_webhook import WebhookEndpoint
 from clawdbot.gateway.adapters.http_app import Endpoints, build_app
-from clawdbot.gateway.adapters.http_server import HTTPServer, ServerSettings
 from clawdbot.gateway.adapters.jwt_auth import Tokens
 from clawdbot.gateway.adapters.model_watch import ModelWatch
 from clawdbot.gateway.adapters.records import Links
@@ -23,6 +22,7 @@ from clawdbot.gateway.handlers import Accept, Converse, Deliver, Inspect, Patien
 from clawdbot.gateway.settings import Settings
 from clawdbot.runtime import secrets
 from clawdbot.runtime.config import Config, ConfigError
+from clawdbot.runtime.http_server import HTTPServer, ServerSettings
 from clawdbot.runtime.secrets import Secrets
 from clawdbot.runtime.service import Runtime, main
 from clawdbot.schema.ids import IdKey

@@ -7,8 +7,8 @@ import socket
 import httpx
 import pytest
 
-from clawdbot.gateway.adapters.http_server import HTTPServer, ServerSettings
 from clawdbot.runtime.config import ConfigError
+from clawdbot.runtime.http_server import HTTPServer, ServerSettings
 
 SETTINGS = ServerSettings(host="127.0.0.1", port=0, max_connections=50, grace_s=5)
 
