@@ -3,10 +3,10 @@ PYTHON   ?= python3
 VENV     := .venv
 BIN      := $(VENV)/bin
 PACKAGES := libs/schema libs/runtime $(sort $(wildcard services/*)) cli exporter
-UNIT     := libs services cli exporter
+UNIT     := libs services cli exporter tests/unit
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check bench proof dev models lock format clean
+.PHONY: help run test check bench proof dev models docs lock format clean
 
 help: ## List the commands
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -24,6 +24,7 @@ check: dev ## Format, lint, types, import contracts, unit tests: under a minute
 	$(BIN)/ruff check --quiet .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python -m scripts.style_report --check
 	$(BIN)/pytest -n 2 -q -m "not broker and not models and not sandbox and not proof" $(UNIT)
 
 bench: models ## Ratios against a baseline in the same run
@@ -49,6 +50,9 @@ lock: dev ## Write constraints.txt anew, with the newest versions that fit toget
 	$(BIN)/pip-compile --quiet --upgrade --strip-extras --no-header --no-annotate --no-emit-index-url \
 		--no-emit-find-links --no-emit-trusted-host --allow-unsafe --output-file constraints.tmp lock.in
 	@grep -v '^-e ' constraints.tmp > constraints.txt && rm constraints.tmp
+
+docs: dev ## Write the reference documents anew from the code
+	$(BIN)/python -m scripts.reference
 
 format: dev ## Format the code and fix what can be fixed
 	$(BIN)/ruff check --quiet --fix .

@@ -28,10 +28,10 @@ BLEMISHES = {
 }
 
 
-@pytest.fixture()
+@pytest.fixture
 def project(tmp_path: Path) -> Path:
-    """A project of one module, without fault."""
-    for name in ("one", "other"):
+    """A project without fault."""
+    for name in ("one", "two", "three"):
         module = tmp_path / f"libs/schema/src/clawdbot/schema/{name}.py"
         module.parent.mkdir(parents=True, exist_ok=True)
         module.write_text(CLEAN)

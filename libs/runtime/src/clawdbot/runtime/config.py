@@ -38,6 +38,7 @@ class App(Section):
     host: str = "127.0.0.1"
     """Address that the gateway listens on."""
     port: int = Field(default=8000, ge=0, le=65535)
+    """Port that the gateway listens on; 0 takes any free one."""
     debug: bool = False
     """Logs at level DEBUG and reports coroutines that block the event loop; never any content."""
     data_dir: Path = Path("./.clawdbot")
@@ -50,9 +51,11 @@ class Memory(Section):
     """`memory`: where memories are kept and how they are ranked."""
 
     storage_type: Literal["sqlite", "postgresql", "mysql"] = "sqlite"
+    """Kind of database; only `sqlite` is there yet."""
     db_path: Path = Path("./memory.db")
     """The SQLite file."""
     database_url: str | None = None
+    """Address of a database server, where `storage_type` names one."""
     fusion_semantic_weight: float = Field(default=0.6, ge=0, le=1)
     """Share of meaning in the fused score; the rest is keywords. Belongs to the embedding model."""
     index_budget_mb: int = Field(default=512, ge=1)
@@ -67,7 +70,9 @@ class Models(Section):
     context_length: int = Field(default=2048, ge=128)
     """Tokens that prompt and answer may have together; the model's own limit still holds."""
     directory: Path = Path("./models")
+    """Folder of `<name>/<version>/` model folders."""
     embedding: str = "multilingual-e5-small"
+    """Embedding model: the name of a folder in `directory`."""
     threads: int = Field(default=2, ge=1)
     """CPU threads that one model may use at a time."""
 
@@ -92,8 +97,11 @@ class Webhook(Section):
     """`platforms.webhook`: signed messages in, signed replies out."""
 
     enabled: bool = True
+    """Whether signed messages are taken."""
     path: str = Field(default="/api/messages", pattern=r"^/[A-Za-z0-9/_-]+$")
+    """Where they are taken; replies are read at `{path}/{message_id}`."""
     tenant: str = Field(default="default", pattern=r"^[A-Za-z0-9_-]{1,64}$")
+    """Tenant that its messages belong to."""
     callback_url: str | None = None
     """Where replies are posted; without it they are read by `GET {path}/{message_id}`."""
 
@@ -102,7 +110,9 @@ class Socket(Section):
     """`platforms.socket`: the WebSocket server."""
 
     enabled: bool = False
+    """Refused for now: the WebSocket server is not there yet."""
     port: int = Field(default=8001, ge=0, le=65535)
+    """Port of the WebSocket server."""
 
 
 class Platforms(Section):
@@ -120,11 +130,15 @@ class Gateway(Section):
     turn_deadline_s: float = Field(default=3600, gt=0)
     """After this nobody wants the answer to a message any more."""
     max_body_bytes: int = Field(default=1_048_576, ge=1024)
+    """Longest request body; a longer one is answered 413."""
     body_timeout_s: float = Field(default=10, gt=0)
+    """How long a body may take to arrive; then 408."""
     publish_timeout_s: float = Field(default=2.0, gt=0)
     """Below the shortest deadline that platforms give before they send again."""
     max_inflight: int = Field(default=256, ge=1)
+    """Requests of a kind that are worked on at a time; beyond them 429."""
     callback_timeout_s: float = Field(default=10, gt=0)
+    """How long the callback address may take to answer."""
 
 
 class Assistant(Section):
@@ -135,9 +149,13 @@ class Assistant(Section):
     max_tokens: int = Field(default=200, ge=1)
     """Longest answer, in tokens of the chat model."""
     recall_limit: int = Field(default=6, ge=0, le=100)
+    """Memories that may stand in a prompt; 0 recalls nothing."""
     history_lines: int = Field(default=12, ge=0, le=500)
+    """Lines of the conversation that may stand in a prompt."""
     think_timeout_s: float = Field(default=90, gt=0)
+    """How long the model may take for an answer."""
     call_timeout_s: float = Field(default=10, gt=0)
+    """How long memory and executor may take for a call."""
 
 
 class Inference(Section):
@@ -146,24 +164,29 @@ class Inference(Section):
     slots: int = Field(default=4, ge=1, le=64)
     """Answers that are generated together; each takes a full context of key-value memory."""
     max_queue: int = Field(default=64, ge=1)
+    """Requests that may wait for a slot; beyond them `Overloaded`."""
 
 
 class Executor(Section):
     """`executor`: how many at once."""
 
     concurrency: int = Field(default=4, ge=1, le=64)
+    """Operations that run at the same time, each under a uid of its own."""
 
 
 class BusSettings(Section):
     """`bus`: the broker, and how patient we are with it."""
 
     url: str = "nats://127.0.0.1:4222"
+    """Address of the broker."""
     durability: Literal["strict", "relaxed"] = "strict"
     """`strict` syncs each write to disk, `relaxed` once a second (see docs/durability.md)."""
     replicas: Literal[1, 3, 5] = 1
+    """Copies of each stream in a cluster of brokers."""
     lease_ttl_s: float = Field(default=15, ge=1)
     """How long a dead worker keeps its conversation."""
     ack_wait_s: float = Field(default=15, ge=1)
+    """How long a silent worker keeps a delivery before another gets it."""
     max_attempts: int = Field(default=8, ge=1)
     """Attempts at one message, crashes included, before it becomes a dead letter.
 
@@ -177,6 +200,7 @@ class Telemetry(Section):
     otlp_endpoint: str | None = None
     """OTLP/HTTP base address, such as `http://127.0.0.1:4318`; none means nothing is exported."""
     sample_ratio: float = Field(default=1.0, ge=0, le=1)
+    """Share of traces that are recorded, where their origin did not decide."""
 
 
 Unit = Literal["assistant", "inference", "memory", "executor"]
@@ -192,11 +216,13 @@ class Ops(Section):
     """`ops`: health, logs, shutdown."""
 
     health_host: str = "127.0.0.1"
+    """Address that the health pages of the other services listen on."""
     health_ports: dict[Unit, int] = HEALTH_PORTS
     """0 takes any free port; the gateway answers on `app.port`."""
     log_format: Literal["auto", "json", "text"] = "auto"
     """`auto` is text on a terminal and JSON elsewhere."""
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    """Least severe level that is logged."""
     grace_s: float = Field(default=20, gt=0)
     """Time to finish or hand back work after SIGTERM."""
 

@@ -1,0 +1,1 @@
+"""Reference documents, written from the code: `python -m scripts.reference`."""
