@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 
 import pytest
 
@@ -18,3 +19,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
                 item.add_marker(getattr(pytest.mark, marker))
         if item.get_closest_marker("proof") and not os.environ.get("CLAWDBOT_PROOF"):
             item.add_marker(pytest.mark.skip(reason="full counts: run `make proof`"))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def nobody_elses_configuration() -> Iterator[None]:
+    """Keep the developer's own `CLAWDBOT_` variables out of the tests."""
+    kept = ("CLAWDBOT_MODELS_DIR", "CLAWDBOT_PROOF")
+    foreign = [name for name in os.environ if name.startswith("CLAWDBOT_") and name not in kept]
+    with pytest.MonkeyPatch.context() as patch:
+        for name in foreign:
+            patch.delenv(name)
+        yield

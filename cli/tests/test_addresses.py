@@ -59,7 +59,7 @@ def test_services_are_told_the_ports_and_little_else() -> None:
     assert "AWS_SECRET_ACCESS_KEY" not in told
     assert (told["PATH"], told["CLAWDBOT_BUS__REPLICAS"]) == ("/bin", "1")
     assert told["CLAWDBOT_APP__PORT"] == str(chosen.app.port)
-    assert json.loads(told["CLAWDBOT_OPS__HEALTH_PORTS"]) == chosen.ops.health_ports
+    assert json.loads(told["CLAWDBOT_OPS__HEALTH_PORTS"]) == chosen.ops.health_ports.model_dump()
     assert Path(told["CLAWDBOT_CONFIG"]).is_absolute()
 
 

@@ -50,7 +50,7 @@ def test_a_missing_model_stops_nothing_and_is_named_with_its_fix(
 ) -> None:
     models = {"default": "./models/llama2-7b.onnx", "context_length": 2048}
     with new_system(models=models).running() as system:
-        port = system.config.ops.health_ports["inference"]
+        port = system.config.ops.health_ports.inference
         ready = httpx.get(f"http://127.0.0.1:{port}/readyz")
 
         assert ready.status_code == 503

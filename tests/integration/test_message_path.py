@@ -195,7 +195,7 @@ def test_the_console_is_served_with_a_strict_policy(system: System) -> None:
 
 
 def test_every_service_shows_its_health_and_metrics(system: System) -> None:
-    ports = {str(name): port for name, port in system.config.ops.health_ports.items()}
+    ports = system.config.ops.health_ports.model_dump()
     ports["gateway"] = system.config.app.port
 
     for name, port in ports.items():

@@ -94,7 +94,7 @@ def test_a_documented_variable_overrides_its_key(monkeypatch: pytest.MonkeyPatch
     (port,) = (key for key in keys if key.name == "ops.health_ports.memory")
     monkeypatch.setenv(port.variable, "9999")
 
-    assert Config().ops.health_ports["memory"] == 9999
+    assert Config().ops.health_ports.memory == 9999
 
 
 def test_a_secret_is_looked_for_where_the_document_says(

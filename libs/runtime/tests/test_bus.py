@@ -7,8 +7,10 @@ import asyncio
 import pytest
 
 from clawdbot.runtime.bus import Bus
+from clawdbot.runtime.connection import connected
 from clawdbot.runtime.testing import LocalBus
 from clawdbot.schema import streams, subjects
+from clawdbot.schema.codec import MAX_PAYLOAD_BYTES, encode
 from clawdbot.schema.deadline import Deadline
 from clawdbot.schema.errors import DeadlineExceeded, Overloaded, Unavailable
 from clawdbot.schema.ids import ConversationId, MessageId, Tenant
@@ -127,6 +129,27 @@ async def test_the_connection_never_gives_up_reconnecting(stack: LocalBus) -> No
     async with stack.bus("gateway") as bus:
         assert bus.client.options["max_reconnect_attempts"] == -1
         assert bus.client.options["ping_interval"] == 10
+
+
+async def test_the_largest_message_fits_with_its_headers(stack: LocalBus) -> None:
+    async with stack.bus("gateway") as bus:
+        rest = len(encode(DELTA.model_copy(update={"text": "x" * 70_000}))) - 70_000
+        largest = DELTA.model_copy(update={"text": "x" * (MAX_PAYLOAD_BYTES - rest)})
+        assert len(encode(largest)) == MAX_PAYLOAD_BYTES
+
+        stored = await bus.store_once(HERE, largest, deadline=Deadline.after(10))
+
+        assert stored.is_new
+        assert bus.is_connected
+
+
+async def test_an_unreachable_broker_is_said_in_time(stack: LocalBus) -> None:
+    await stack.broker.kill()
+
+    with pytest.raises(Unavailable, match="cannot be reached"):
+        async with asyncio.timeout(5):
+            async with connected("gateway", stack.config, stack.secrets, within_s=0.3):
+                pass
 
 
 async def disconnected(bus: Bus) -> None:

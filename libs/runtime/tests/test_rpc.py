@@ -12,6 +12,7 @@ import pytest
 from clawdbot.runtime.bus import Bus
 from clawdbot.runtime.rpc_server import RPCServer
 from clawdbot.runtime.testing import LocalBus
+from clawdbot.schema import subjects
 from clawdbot.schema.deadline import Deadline
 from clawdbot.schema.errors import (
     DeadlineExceeded,
@@ -19,10 +20,12 @@ from clawdbot.schema.errors import (
     InvalidMessage,
     NotFound,
     Overloaded,
+    TooLarge,
     Unauthenticated,
     Unavailable,
 )
-from clawdbot.schema.ids import Channel, ConversationId, Tenant
+from clawdbot.schema.executor import DECIDE, DecideReply, DecideRequest, Decision
+from clawdbot.schema.ids import Channel, ConversationId, MessageId, Tenant
 from clawdbot.schema.inference import (
     CHAT,
     EMBED,
@@ -35,6 +38,8 @@ from clawdbot.schema.inference import (
     FinishReason,
     ModelsReply,
     ModelsRequest,
+    ModelState,
+    ModelStatus,
     Role,
 )
 from clawdbot.schema.memory import RECALL, RecallReply, RecallRequest
@@ -67,7 +72,7 @@ async def serving(stack: LocalBus, service: str) -> AsyncIterator[tuple[Bus, RPC
         try:
             yield bus, server
         finally:
-            await server.stop(1)
+            await server.stop(Deadline.after(1))
 
 
 async def no_models(_: ModelsRequest, __: Call) -> ModelsReply:
@@ -150,7 +155,7 @@ async def test_work_beyond_the_deadline_is_cancelled_and_said(stack: LocalBus) -
     async with serving(stack, "inference") as (_, server), stack.bus("gateway") as caller:
         await server.respond(MODELS, endless, None, 8)
 
-        with pytest.raises((DeadlineExceeded, Internal)):
+        with pytest.raises(DeadlineExceeded):
             await caller.call(MODELS, ModelsRequest(), deadline=Deadline.after(0.3))
         async with asyncio.timeout(5):
             await cancelled.wait()
@@ -315,3 +320,99 @@ async def test_a_target_is_no_way_to_add_levels_to_an_address(stack: LocalBus) -
                 deadline=Deadline.after(1),
                 target="a.>",
             )
+
+
+async def test_a_stored_message_that_the_broker_relays_is_no_request(stack: LocalBus) -> None:
+    """Whoever may read a stream can have the broker send it to any subject."""
+    asked: list[DecideRequest] = []
+
+    async def decide(request: DecideRequest, _: Call) -> DecideReply:
+        asked.append(request)
+        raise NotFound("nothing is pending")
+
+    forged = DecideRequest(code="1234", decision=Decision.APPROVE)
+    subject = subjects.turn(Tenant("t"), ConversationId("c"), MessageId("m"), 0)
+    token = stack.signer.sign(ALICE)
+    async with serving(stack, "executor") as (_, server), stack.bus("assistant") as mallory:
+        await server.respond(DECIDE, decide, None, 8)
+        await mallory.store_once(subject, forged, deadline=Deadline.after(5), principal=token)
+
+        await mallory.client.publish(f"$JS.API.DIRECT.GET.TURNS.{subject}", reply=DECIDE.subject())
+        await mallory.client.flush()
+        async with stack.bus("gateway") as caller:
+            with pytest.raises(NotFound):
+                await caller.call(DECIDE, forged, deadline=Deadline.after(5), principal=token)
+
+    assert len(asked) == 1
+
+
+async def test_an_answer_that_is_too_large_is_said(stack: LocalBus) -> None:
+    async def enormous(_: ModelsRequest, __: Call) -> ModelsReply:
+        status = ModelStatus(name="m", state=ModelState.READY, detail="x" * 9_000_000)
+        return ModelsReply(models=(status,))
+
+    async with serving(stack, "inference") as (_, server), stack.bus("gateway") as caller:
+        await server.respond(MODELS, enormous, None, 8)
+
+        with pytest.raises(TooLarge):
+            await caller.call(MODELS, ModelsRequest(), deadline=Deadline.after(5))
+
+
+async def test_callers_of_a_stopping_service_are_told(stack: LocalBus) -> None:
+    async def endless(_: ChatRequest, __: Call) -> AsyncIterator[ChatDelta | ChatDone]:
+        yield ChatDelta(text="a")
+        await asyncio.Event().wait()
+
+    async with stack.bus("assistant") as caller, stack.bus("inference") as bus:
+        server = RPCServer(bus, "0.1.0", None)
+        await server.start()
+        await server.respond_stream(CHAT, endless, "m", 4)
+        answer = caller.stream(CHAT, HELLO, deadline=Deadline.after(30), target="m")
+        await anext(answer)
+
+        await server.stop(Deadline.after(0.1))
+
+        with pytest.raises(Unavailable, match="stopping"):
+            await anext(answer)
+
+
+async def test_a_dead_replica_is_noticed_long_before_the_deadline(
+    stack: LocalBus,
+) -> None:
+
+    async def dies(_: ChatRequest, __: Call) -> AsyncIterator[ChatDelta | ChatDone]:
+        yield ChatDelta(text="a")
+        await asyncio.Event().wait()
+
+    async with serving(stack, "inference") as (_, server), stack.bus("assistant") as bus:
+        caller = Bus(bus.client, "assistant", silence_s=0.3)
+        await server.respond_stream(CHAT, dies, "m", 4)
+        async with asyncio.timeout(5):
+            with pytest.raises(Unavailable, match="silent"):
+                async for _part in caller.stream(
+                    CHAT, HELLO, deadline=Deadline.after(60), target="m"
+                ):
+                    pass
+
+
+async def test_a_slow_answer_is_kept_alive_by_both_sides(
+    stack: LocalBus,
+) -> None:
+    gate = asyncio.Event()
+
+    async def slow(_: ChatRequest, __: Call) -> AsyncIterator[ChatDelta | ChatDone]:
+        await gate.wait()
+        yield DONE
+
+    async with serving(stack, "inference") as (_, server), stack.bus("assistant") as bus:
+        caller = Bus(bus.client, "assistant", silence_s=0.4)
+        await server.respond_stream(CHAT, slow, "m", 4)
+        answer = asyncio.create_task(
+            anext(caller.stream(CHAT, HELLO, deadline=Deadline.after(60), target="m"))
+        )
+        for _ in range(8):
+            await asyncio.sleep(0.1)
+            await server.tend_streams()
+        gate.set()
+
+        assert await answer == DONE

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import socket
 from collections.abc import Mapping
@@ -49,10 +48,9 @@ def broker_port(config: Config) -> int:
 def with_ports(config: Config) -> Config:
     """Return `config` with a free port wherever it says 0, which means any."""
     port = config.app.port or _free_port(config.app.host)
-    health_ports = {
-        name: chosen or _free_port(config.ops.health_host)
-        for name, chosen in config.ops.health_ports.items()
-    }
+    chosen = config.ops.health_ports.model_dump()
+    free = {name: port or _free_port(config.ops.health_host) for name, port in chosen.items()}
+    health_ports = config.ops.health_ports.model_copy(update=free)
     return config.model_copy(
         update={
             "app": config.app.model_copy(update={"port": port}),
@@ -71,7 +69,7 @@ def require_free_ports(config: Config) -> None:
     _require_free(config.app.host, config.app.port, "app.port")
     if config.platforms.socket.enabled:
         _require_free(config.app.host, config.platforms.socket.port, "platforms.socket.port")
-    for name, port in config.ops.health_ports.items():
+    for name, port in config.ops.health_ports.model_dump().items():
         _require_free(config.ops.health_host, port, f"ops.health_ports.{name}")
 
 
@@ -84,7 +82,7 @@ def gateway_url(config: Config) -> str:
 def ready_urls(config: Config) -> dict[str, str]:
     """Return where each service says whether it is ready."""
     urls = {"gateway": f"{gateway_url(config)}/readyz"}
-    for name, port in config.ops.health_ports.items():
+    for name, port in config.ops.health_ports.model_dump().items():
         urls[name] = f"http://{config.ops.health_host}:{port}/readyz"
     return {name: urls[name] for name in SERVICES if name in urls}
 
@@ -103,7 +101,7 @@ def service_environment(
     return kept | {
         "CLAWDBOT_CONFIG": str(config_path.resolve()),
         "CLAWDBOT_APP__PORT": str(config.app.port),
-        "CLAWDBOT_OPS__HEALTH_PORTS": json.dumps(config.ops.health_ports),
+        "CLAWDBOT_OPS__HEALTH_PORTS": config.ops.health_ports.model_dump_json(),
         "CLAWDBOT_OPS__LOG_FORMAT": log_format,
         "PYTHONUNBUFFERED": "1",
     }

@@ -70,8 +70,8 @@ def drop(
 
 def _ask(context: typer.Context, question: Callable[[DeadLetterDesk], Awaitable[R]]) -> R:
     # The client of the broker is slow to import, and no other verb needs it.
-    from clawdbot.runtime.bus import operator_bus
     from clawdbot.runtime.deadletters import DeadLetterDesk
+    from clawdbot.runtime.operator_bus import operator_bus
 
     async def asked(path: Path) -> R:
         config = load_config(path)

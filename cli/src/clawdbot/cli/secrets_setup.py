@@ -32,6 +32,8 @@ from clawdbot.runtime.secrets import (
 )
 from clawdbot.schema.permissions import USERS
 
+REPLY = "reply_key"
+"""The gateway encrypts reply addresses with it that hold a platform's token."""
 _BYTES = 32
 
 
@@ -84,6 +86,7 @@ _MAKERS: dict[str, Callable[[], bytes]] = {
     WEBHOOK: _text,
     JWT: _text,
     ID_KEY: _text,
+    REPLY: _text,
     PRINCIPAL_PRIVATE: _private_key,
     **{bus_seed(user): new_user_seed for user in USERS},
     JETSTREAM: _broker_key,

@@ -105,7 +105,10 @@ class _Up:
 
     async def _until_ready(self) -> None:
         urls = ready_urls(self._config)
-        may_lack = {"inference", "assistant"} if models.missing(self._config.models) else set()
+        # Without a sandbox the executor refuses everything, and says why; the rest works.
+        may_lack = {"executor"}
+        if models.missing(self._config.models):
+            may_lack |= {"inference", "assistant"}
         waiting = set(urls)
         with self._console.status(_waiting_for(waiting)) as status:
 

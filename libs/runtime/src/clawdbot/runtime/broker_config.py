@@ -14,13 +14,14 @@ from typing import Literal, Self
 
 import nkeys
 
+from clawdbot.schema.codec import BROKER_MAX_PAYLOAD_BYTES
 from clawdbot.schema.errors import Unavailable
 from clawdbot.schema.permissions import TABLE, USERS, Permission
 
 KEY_VARIABLE = "JS_KEY"
 """Environment variable that the configuration takes the encryption key from."""
 SYNC_INTERVAL = {"strict": "always", "relaxed": "1s"}
-MAX_PAYLOAD_BYTES = 8 * 1024 * 1024
+MAX_PAYLOAD_BYTES = BROKER_MAX_PAYLOAD_BYTES
 
 
 @dataclass(frozen=True)

@@ -7,11 +7,12 @@ The known traps of nats-py are met here and in `connection` and `pull`.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator
+import logging
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Generic, TypeVar
+from typing import TypeVar
 
 import nats.errors
 from nats.aio.client import Client
@@ -22,9 +23,8 @@ from nats.js import errors as js_errors
 from nats.js.api import RawStreamMsg
 
 from clawdbot.runtime import headers, metrics
-from clawdbot.runtime.config import Config
-from clawdbot.runtime.connection import connected
-from clawdbot.runtime.secrets import Secrets
+from clawdbot.runtime.kept import Kept, Raw, understood
+from clawdbot.runtime.listener import Listener
 from clawdbot.runtime.telemetry import SpanKind, inject, span
 from clawdbot.schema import subjects
 from clawdbot.schema.codec import decode, encode
@@ -33,16 +33,16 @@ from clawdbot.schema.errors import (
     DeadlineExceeded,
     ErrorReply,
     InvalidMessage,
-    Overloaded,
     Unavailable,
     from_wire,
 )
 from clawdbot.schema.ids import derived
 from clawdbot.schema.messages import CallSignal, CallSignalKind
-from clawdbot.schema.permissions import OPERATOR
 from clawdbot.schema.rpc import Rpc, StreamRpc
 from clawdbot.schema.streams import STREAMS, Stream
 from clawdbot.schema.wire import Wire
+
+log = logging.getLogger(__name__)
 
 M = TypeVar("M", bound=Wire)
 Req = TypeVar("Req", bound=Wire)
@@ -54,7 +54,9 @@ WRONG_LAST_SEQUENCE = (10071, 10164)
 LOOK_UP_TIMEOUT_S = 0.5
 """How long a publisher may look, past its deadline, whether its message was stored after all."""
 RENEW_EVERY_S = 2.0
-"""How often the caller of a streamed rpc says that it still listens."""
+"""How often both sides of a streamed rpc say that they are still there."""
+SILENCE_S = 4 * RENEW_EVERY_S
+"""After this long without a word the other side is taken for dead."""
 
 
 @dataclass(frozen=True)
@@ -66,65 +68,20 @@ class Stored:
     """False when the subject held a message before: this one was refused."""
 
 
-@dataclass(frozen=True)
-class Kept(Generic[M]):
-    """A message read back from a stream."""
-
-    message: M
-    subject: str
-    sequence: int
-    principal: str | None
-    stored_at_ns: int
-    """Unix time in nanoseconds."""
-    headers: dict[str, str]
-
-
-class Listener:
-    """Messages of some subjects, as they are broadcast; bounded, in order of arrival."""
-
-    def __init__(self, kinds: tuple[type[Wire], ...], limit: int) -> None:
-        self._kinds = {kind.SCHEMA: kind for kind in kinds}
-        self._queue: asyncio.Queue[Msg] = asyncio.Queue(limit)
-        self._has_overflowed = False
-
-    async def _put(self, msg: Msg) -> None:
-        try:
-            self._queue.put_nowait(msg)
-        except asyncio.QueueFull:
-            self._has_overflowed = True
-
-    async def next(self, deadline: Deadline) -> Wire:
-        """Return the next message of a known kind.
-
-        Raises:
-            DeadlineExceeded: none came in time.
-            Overloaded: messages were lost because nobody took them.
-            InvalidMessage: one cannot be decoded.
-        """
-        while True:
-            if self._has_overflowed:
-                raise Overloaded("the listener was too slow and lost messages")
-            try:
-                async with asyncio.timeout(deadline.require()):
-                    msg = await self._queue.get()
-            except TimeoutError as exc:
-                raise DeadlineExceeded("nothing arrived in time") from exc
-            name = (msg.headers or {}).get(headers.SCHEMA, "")
-            if kind := self._kinds.get(name):
-                return decode(kind, msg.data)
-
-
 class Bus:
     """What a service says to others, typed.
 
     Args:
         client: a connected client; closed by whoever opened it.
         service: the name of this side.
+        silence_s: after this long without a word the other side of a streamed call is taken for
+            dead.
     """
 
-    def __init__(self, client: Client, service: str) -> None:
+    def __init__(self, client: Client, service: str, *, silence_s: float = SILENCE_S) -> None:
         self.client = client
         self.service = service
+        self._silence_s = silence_s
         self.jetstream: JetStreamContext = client.jetstream(timeout=5)
 
     @property
@@ -162,7 +119,7 @@ class Bus:
             left = deadline.require()
             return await self.client.request(subject, data, timeout=left, headers=envelope)
         except nats.errors.NoRespondersError as exc:
-            raise Unavailable(f"nobody answers on {subject}") from exc
+            raise Unavailable("nobody answers: the service is away or still starting") from exc
         # nats-py raises its own TimeoutError or the built-in one, depending on where it waited.
         except (nats.errors.TimeoutError, TimeoutError) as exc:
             raise DeadlineExceeded(f"no answer on {subject} in time") from exc
@@ -188,28 +145,27 @@ class Bus:
         self._require_connection()
         inbox = self.client.new_inbox()
         call_id = derived(inbox)
-        envelope = headers.outgoing(rpc.request.SCHEMA, deadline, principal)
-        envelope[headers.CALL] = call_id
         with span(f"{rpc.service}.{rpc.verb}", kind=SpanKind.CLIENT, rpc__system="nats"):
-            inject(envelope)
-        incoming = await self.client.subscribe(inbox)
+            envelope = headers.outgoing(rpc.request.SCHEMA, deadline, principal)
+            envelope[headers.CALL] = call_id
+            incoming = await self._subscribe(inbox)
+            await self._publish(rpc.subject(target), request, envelope, reply=inbox)
         renewal = asyncio.create_task(self._renew(rpc.service, call_id), name="renew-call")
         is_over = False
         try:
-            await self.client.publish(
-                rpc.subject(target), encode(request), reply=inbox, headers=envelope
-            )
             expected = 0
             while not is_over:
-                msg = await _next(incoming, deadline)
+                msg = await _next(incoming, deadline, self._silence_s)
                 is_over = headers.is_end(msg)
                 yield _item(msg, rpc, expected)
                 expected += 1
         finally:
             renewal.cancel()
-            if not is_over:
-                await self._signal_call(rpc.service, call_id, CallSignalKind.CANCEL)
-            await _unsubscribe(incoming)
+            try:
+                if not is_over:
+                    await self._signal_call(rpc.service, call_id, CallSignalKind.CANCEL)
+            finally:
+                await _unsubscribe(incoming)
 
     async def _renew(self, service: str, call_id: str) -> None:
         while True:
@@ -217,8 +173,11 @@ class Bus:
             await self._signal_call(service, call_id, CallSignalKind.RENEW)
 
     async def _signal_call(self, service: str, call_id: str, kind: CallSignalKind) -> None:
-        if self.is_connected:
+        try:
             await self.broadcast(subjects.call(service, call_id), CallSignal(kind=kind))
+        except Unavailable:
+            # The other side hears nothing from us any more, and gives the call up by itself.
+            log.debug("call signal not sent")
 
     async def store_once(
         self,
@@ -245,12 +204,17 @@ class Bus:
         envelope = headers.kept(message.SCHEMA, valid_until, principal)
         envelope[headers.EXPECTED_LAST_SUBJECT_SEQUENCE] = "0"
         template = ".".join(subject.split(".")[:2])
-        with (
-            span(f"send {template}", kind=SpanKind.PRODUCER, messaging__system="nats"),
-            metrics.store_seconds.labels(template, "stored").time(),
-        ):
-            inject(envelope)
-            return await self._store(subject, encode(message), envelope, deadline)
+        started = time.perf_counter()
+        outcome = "failed"
+        try:
+            with span(f"send {template}", kind=SpanKind.PRODUCER, messaging__system="nats"):
+                inject(envelope)
+                stored = await self._store(subject, encode(message), envelope, deadline)
+            outcome = "stored" if stored.is_new else "refused"
+            return stored
+        finally:
+            elapsed = time.perf_counter() - started
+            metrics.store_seconds.labels(template, outcome).observe(elapsed)
 
     async def _store(
         self, subject: str, data: bytes, envelope: dict[str, str], deadline: Deadline
@@ -289,8 +253,22 @@ class Bus:
         """
         envelope = {headers.SCHEMA: message.SCHEMA}
         inject(envelope)
+        self._require_connection()
+        await self._publish(subject, message, envelope)
+
+    async def _publish(
+        self, subject: str, message: Wire, envelope: dict[str, str], reply: str = ""
+    ) -> None:
         try:
-            await self.client.publish(subject, encode(message), headers=envelope)
+            await self.client.publish(subject, encode(message), reply=reply, headers=envelope)
+        except (nats.errors.Error, OSError) as exc:
+            raise Unavailable("the broker is not reachable") from exc
+
+    async def _subscribe(
+        self, subject: str, callback: Callable[[Msg], Awaitable[None]] | None = None
+    ) -> Subscription:
+        try:
+            return await self.client.subscribe(subject, cb=callback)
         except (nats.errors.Error, OSError) as exc:
             raise Unavailable("the broker is not reachable") from exc
 
@@ -303,7 +281,7 @@ class Bus:
             Unavailable: the broker did not answer.
         """
         raw = await self._get(stream.name, subject=subject, deadline=deadline)
-        return None if raw is None else _kept(raw, kind)
+        return None if raw is None else understood(Raw.read(raw), kind)
 
     async def read_next(
         self, stream: Stream, subject: str, start: int, kind: type[M], *, deadline: Deadline
@@ -315,7 +293,7 @@ class Bus:
             Undecodable: the message is there but cannot be read; it has its place in the stream.
         """
         raw = await self._get(stream.name, subject=subject, start=start, deadline=deadline)
-        return None if raw is None else _kept(raw, kind)
+        return None if raw is None else understood(Raw.read(raw), kind)
 
     async def _get(
         self, stream: str, *, subject: str, deadline: Deadline, start: int | None = None
@@ -323,14 +301,14 @@ class Bus:
         self._require_connection()
         wants_next = start is not None
         try:
-            async with asyncio.timeout(deadline.require()):
+            async with deadline.guard("a stream did not answer in time"):
                 return await self.jetstream.get_msg(
                     stream, seq=start, subject=subject, next=wants_next, direct=True
                 )
         except js_errors.NotFoundError:
             return None
-        except (js_errors.APIError, nats.errors.Error, TimeoutError, OSError) as exc:
-            raise Unavailable(f"the stream {stream} cannot be read") from exc
+        except (js_errors.Error, nats.errors.Error, TimeoutError, OSError) as exc:
+            raise Unavailable("a stream cannot be read") from exc
 
     @asynccontextmanager
     async def listen(
@@ -346,7 +324,7 @@ class Bus:
         held: list[Subscription] = []
         try:
             for name in names:
-                held.append(await self.client.subscribe(name, cb=listener._put))
+                held.append(await self._subscribe(name, listener.hear))
             await self._flush()
             yield listener
         finally:
@@ -363,45 +341,6 @@ class Bus:
         # nats-py would buffer while disconnected and let the caller wait for its whole deadline.
         if not self.client.is_connected:
             raise Unavailable("the broker is not reachable")
-
-
-@asynccontextmanager
-async def operator_bus(config: Config, secrets: Secrets) -> AsyncIterator[Bus]:
-    """Connect with the operator's permissions, for commands.
-
-    Raises:
-        Unavailable: the broker cannot be reached.
-    """
-    async with connected(OPERATOR, config, secrets) as client:
-        yield Bus(client, OPERATOR)
-
-
-class Undecodable(InvalidMessage):
-    """A stored message that cannot be read, with its place, so that it can be passed over."""
-
-    def __init__(self, cause: InvalidMessage, raw: RawStreamMsg) -> None:
-        super().__init__(cause.message, field=cause.field)
-        self.subject = raw.subject or ""
-        self.sequence = raw.seq or 0
-        self.body = raw.data or b""
-        self.headers = dict(raw.headers or {})
-
-
-def _kept(raw: RawStreamMsg, kind: type[M]) -> Kept[M]:
-    found = dict(raw.headers or {})
-    try:
-        message = decode(kind, raw.data or b"", found.get(headers.SCHEMA))
-    except InvalidMessage as exc:
-        raise Undecodable(exc, raw) from exc
-    stored_at = raw.time if isinstance(raw.time, datetime) else None
-    return Kept(
-        message=message,
-        subject=raw.subject or "",
-        sequence=raw.seq or 0,
-        principal=found.get(headers.PRINCIPAL),
-        stored_at_ns=int(stored_at.timestamp() * 1e9) if stored_at else 0,
-        headers=found,
-    )
 
 
 def _stream_of(subject: str) -> str:
@@ -426,16 +365,21 @@ def _item(msg: Msg, rpc: StreamRpc[Req, Item, Rep], expected: int) -> Item | Rep
     return decode(rpc.item, msg.data, (msg.headers or {}).get(headers.SCHEMA))
 
 
-async def _next(incoming: Subscription, deadline: Deadline) -> Msg:
-    try:
-        msg = await incoming.next_msg(timeout=deadline.require())
-    except (nats.errors.TimeoutError, TimeoutError) as exc:
-        raise DeadlineExceeded("the streamed answer did not end in time") from exc
-    except nats.errors.Error as exc:
-        raise Unavailable("the broker is not reachable") from exc
-    if headers.is_no_responders(msg):
-        raise Unavailable("nobody serves this address")
-    return msg
+async def _next(incoming: Subscription, deadline: Deadline, silence_s: float) -> Msg:
+    while True:
+        patience = deadline.within(silence_s)
+        try:
+            msg = await incoming.next_msg(timeout=patience.require())
+        except (nats.errors.TimeoutError, TimeoutError) as exc:
+            if patience is deadline:
+                raise DeadlineExceeded("the streamed answer did not end in time") from exc
+            raise Unavailable("whoever was answering fell silent") from exc
+        except nats.errors.Error as exc:
+            raise Unavailable("the broker is not reachable") from exc
+        if headers.is_no_responders(msg):
+            raise Unavailable("nobody serves this address")
+        if headers.ALIVE not in (msg.headers or {}):
+            return msg
 
 
 async def _unsubscribe(subscription: Subscription) -> None:

@@ -14,11 +14,15 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from clawdbot.schema.ids import Channel, token
+
 PREFIX = "CLAWDBOT_"
-NOT_SETTINGS = re.compile(r"CLAWDBOT_(CONFIG|SECRETS?_.*|PARENT_PIPE|MODELS_DIR)")
+PLATFORM_NAME = re.compile(r"[a-z0-9_]{1,31}")
+"""Without a hyphen, which joins platform and account to the name of a channel."""
+NOT_SETTINGS = re.compile(r"CLAWDBOT_(CONFIG|SECRET_.+|SECRETS_DIR|PARENT_PIPE|MODELS_DIR|PROOF)")
 """Variables with our prefix that are no settings: file, secrets, the supervisor's pipe, tests."""
 
 
@@ -115,11 +119,57 @@ class Socket(Section):
     """Port of the WebSocket server."""
 
 
+class PlatformAccount(BaseModel):
+    """One account of a chat platform; the keys beside `tenant` are the platform's own."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+    tenant: str = Field(default="default", pattern=r"^[A-Za-z0-9_-]{1,64}$")
+    """Tenant that its messages belong to."""
+
+    @property
+    def own(self) -> dict[str, Any]:
+        """What only the platform's adapter in the gateway understands, and checks at its start."""
+        return dict(self.model_extra or {})
+
+
+class Platform(Section):
+    """`platforms.<name>`: a chat platform that an adapter of the gateway speaks with."""
+
+    enabled: bool = True
+    """Whether its messages are taken and its replies sent."""
+    accounts: dict[str, PlatformAccount] = {"default": PlatformAccount()}
+    """Accounts by name."""
+
+
 class Platforms(Section):
-    """`platforms`: the ways in."""
+    """`platforms`: the ways in; a section of any other name is a chat platform's."""
+
+    model_config = ConfigDict(extra="allow")
+    __pydantic_extra__: dict[str, Platform]
 
     webhook: Webhook = Webhook()
     socket: Socket = Socket()
+
+    @model_validator(mode="after")
+    def _names_fit_into_addresses(self) -> Platforms:
+        for platform, section in self.chat.items():
+            for name in (platform, *section.accounts):
+                if not PLATFORM_NAME.fullmatch(name):
+                    raise ValueError(f"the name {name!r} is not 1 to 31 of a-z 0-9 _")
+        return self
+
+    @property
+    def chat(self) -> dict[str, Platform]:
+        """The chat platforms by name, those that are switched off included."""
+        return dict(self.__pydantic_extra__)
+
+    def channels(self) -> Iterator[tuple[str, str, Channel]]:
+        """Yield platform, account and channel of each account that is switched on."""
+        for platform, section in self.chat.items():
+            for account in section.accounts if section.enabled else ():
+                channel = platform if account == "default" else f"{platform}-{account}"
+                yield platform, account, Channel(token(channel, "channel"))
 
 
 class Gateway(Section):
@@ -181,7 +231,7 @@ class BusSettings(Section):
     """Address of the broker."""
     durability: Literal["strict", "relaxed"] = "strict"
     """`strict` syncs each write to disk, `relaxed` once a second (see docs/durability.md)."""
-    replicas: Literal[1, 3, 5] = 1
+    replicas: int = Field(default=1, ge=1, le=5)
     """Copies of each stream in a cluster of brokers."""
     lease_ttl_s: float = Field(default=15, ge=1)
     """How long a dead worker keeps its conversation."""
@@ -203,13 +253,13 @@ class Telemetry(Section):
     """Share of traces that are recorded, where their origin did not decide."""
 
 
-Unit = Literal["assistant", "inference", "memory", "executor"]
-HEALTH_PORTS: dict[Unit, int] = {
-    "assistant": 8011,
-    "inference": 8012,
-    "memory": 8013,
-    "executor": 8014,
-}
+class HealthPorts(Section):
+    """`ops.health_ports`: where each service shows its health; 0 takes any free port."""
+
+    assistant: int = Field(default=8011, ge=0, le=65535)
+    inference: int = Field(default=8012, ge=0, le=65535)
+    memory: int = Field(default=8013, ge=0, le=65535)
+    executor: int = Field(default=8014, ge=0, le=65535)
 
 
 class Ops(Section):
@@ -217,8 +267,7 @@ class Ops(Section):
 
     health_host: str = "127.0.0.1"
     """Address that the health pages of the other services listen on."""
-    health_ports: dict[Unit, int] = HEALTH_PORTS
-    """0 takes any free port; the gateway answers on `app.port`."""
+    health_ports: HealthPorts = HealthPorts()
     log_format: Literal["auto", "json", "text"] = "auto"
     """`auto` is text on a terminal and JSON elsewhere."""
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
@@ -294,6 +343,9 @@ def _read(path: Path) -> dict[str, Any]:
 
 def _refuse_unknown_keys(document: Mapping[str, Any], model: type[BaseModel], where: str) -> None:
     for key, value in document.items():
+        if key not in model.model_fields and model is Platforms:
+            # Which chat platforms there are only the gateway knows.
+            continue
         if key not in model.model_fields:
             raise ConfigError(f"unknown key {where}{key}{_nearest(str(key), model.model_fields)}")
         inner = model.model_fields[key].annotation
@@ -315,8 +367,6 @@ def _variable_names(model: type[BaseModel]) -> Iterator[str]:
         yield name.upper()
         if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
             yield from (f"{name.upper()}__{rest}" for rest in _variable_names(field.annotation))
-        elif name == "health_ports":
-            yield from (f"{name.upper()}__{service.upper()}" for service in HEALTH_PORTS)
 
 
 def _nearest(name: str, known: Mapping[str, object] | set[str]) -> str:

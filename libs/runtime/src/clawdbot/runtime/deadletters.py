@@ -4,29 +4,36 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping
-from typing import TypeVar
 
 import nats.errors
 from nats.js import errors as js_errors
 
 from clawdbot.runtime import headers, metrics
-from clawdbot.runtime.bus import Bus, Kept, Undecodable
+from clawdbot.runtime.bus import Bus
+from clawdbot.runtime.kept import Raw, Undecodable
 from clawdbot.runtime.telemetry import current_trace_id
 from clawdbot.schema import subjects
-from clawdbot.schema.codec import decode, encode
+from clawdbot.schema.codec import MAX_PAYLOAD_BYTES, decode, encode
 from clawdbot.schema.deadline import Deadline
-from clawdbot.schema.errors import ClawdbotError, ErrorReply, NotFound, Unavailable, to_wire
-from clawdbot.schema.ids import derived
-from clawdbot.schema.messages import DeadLetter
-from clawdbot.schema.streams import DEADLETTER, Stream
-from clawdbot.schema.wire import Wire
+from clawdbot.schema.errors import (
+    ClawdbotError,
+    ErrorReply,
+    InvalidMessage,
+    NotFound,
+    Unavailable,
+    to_wire,
+)
+from clawdbot.schema.ids import MessageId, derived
+from clawdbot.schema.messages import DeadLetter, InboundMessage, OutboundMessage
+from clawdbot.schema.streams import DEADLETTER, INBOUND, OUTBOUND, Stream
 
 log = logging.getLogger(__name__)
 
-M = TypeVar("M", bound=Wire)
-
 STORE_TIMEOUT_S = 5.0
+MAX_LETTER_BODY_BYTES = MAX_PAYLOAD_BYTES - 256 * 1024
+"""Leaves room for what the letter says of the message."""
+REDRIVEN_FOR_S = 3600.0
+"""How long the answer to a redriven message is wanted."""
 
 
 class DeadLetters:
@@ -36,9 +43,9 @@ class DeadLetters:
         self._bus = bus
 
     async def bury(
-        self, stream: Stream, consumer: str, kept: Kept[M], attempts: int, error: ClawdbotError
+        self, stream: Stream, consumer: str, raw: Raw, attempts: int, error: ClawdbotError
     ) -> ErrorReply:
-        """Store the dead letter of `kept` and return what may be told of its end.
+        """Store the dead letter of `raw` and return what may be told of its end.
 
         Raises:
             Unavailable: the broker did not confirm; the message is not given up yet.
@@ -46,10 +53,11 @@ class DeadLetters:
         wire = to_wire(error, current_trace_id())
         letter = DeadLetter(
             stream=stream.name,
-            sequence=kept.sequence,
-            subject=kept.subject,
-            headers=kept.headers,
-            body=encode(kept.message),
+            sequence=raw.sequence,
+            subject=raw.subject,
+            headers=raw.headers,
+            body=raw.body[:MAX_LETTER_BODY_BYTES],
+            is_cut=len(raw.body) > MAX_LETTER_BODY_BYTES,
             error=wire,
             attempts=attempts,
             consumer=consumer,
@@ -57,25 +65,6 @@ class DeadLetters:
         )
         await self._store(letter)
         return wire
-
-    async def bury_undecodable(self, stream: Stream, consumer: str, broken: Undecodable) -> None:
-        """Store what cannot even be read.
-
-        Raises:
-            Unavailable: the broker did not confirm.
-        """
-        letter = DeadLetter(
-            stream=stream.name,
-            sequence=broken.sequence,
-            subject=broken.subject,
-            headers=broken.headers,
-            body=broken.body,
-            error=to_wire(broken, current_trace_id()),
-            attempts=1,
-            consumer=consumer,
-            died_at_ms=int(time.time() * 1000),
-        )
-        await self._store(letter)
 
     async def _store(self, letter: DeadLetter) -> None:
         envelope = headers.outgoing(letter.SCHEMA, Deadline.after(STORE_TIMEOUT_S), None)
@@ -101,7 +90,7 @@ class DeadLetterDesk:
         self._bus = bus
 
     async def list(self, limit: int = 100) -> list[tuple[int, DeadLetter]]:
-        """Return up to `limit` letters with their numbers, oldest first.
+        """Return up to `limit` readable letters with their numbers, oldest first.
 
         Raises:
             Unavailable: the broker does not answer.
@@ -109,13 +98,15 @@ class DeadLetterDesk:
         found: list[tuple[int, DeadLetter]] = []
         start = 1
         while len(found) < limit:
-            kept = await self._bus.read_next(
-                DEADLETTER,
-                subjects.ALL_DEAD,
-                start,
-                DeadLetter,
-                deadline=Deadline.after(STORE_TIMEOUT_S),
-            )
+            deadline = Deadline.after(STORE_TIMEOUT_S)
+            try:
+                kept = await self._bus.read_next(
+                    DEADLETTER, subjects.ALL_DEAD, start, DeadLetter, deadline=deadline
+                )
+            except Undecodable as exc:
+                log.warning("unreadable dead letter", extra={"number": exc.raw.sequence})
+                start = exc.raw.sequence + 1
+                continue
             if kept is None:
                 break
             found.append((kept.sequence, kept.message))
@@ -139,21 +130,23 @@ class DeadLetterDesk:
     async def redrive(self, number: int) -> str:
         """Send the message of a letter again under an id of its own, and return its subject.
 
-        The letter is dropped afterwards.
+        The letter is dropped afterwards. Redriving it twice sends it once.
 
         Raises:
             NotFound: there is none with this number.
+            InvalidMessage: the letter was cut, or is of no stream that can be redriven.
             Unavailable: the broker did not confirm.
         """
         letter = await self.show(number)
-        prefix, _, old = letter.subject.rpartition(".")
-        subject = f"{prefix}.{derived(old, 'redrive', str(number))}"
-        try:
-            await self._bus.jetstream.publish(
-                subject, letter.body, headers=_fresh(letter.headers), timeout=STORE_TIMEOUT_S
-            )
-        except (js_errors.Error, nats.errors.Error, TimeoutError, OSError) as exc:
-            raise Unavailable("the message could not be stored again") from exc
+        subject, message = _renewed(letter, number)
+        principal = letter.headers.get(headers.PRINCIPAL)
+        await self._bus.store_once(
+            subject,
+            message,
+            deadline=Deadline.after(STORE_TIMEOUT_S),
+            principal=principal,
+            valid_until=Deadline.after(REDRIVEN_FOR_S),
+        )
         await self.drop(number)
         return subject
 
@@ -162,22 +155,30 @@ class DeadLetterDesk:
 
         Raises:
             NotFound: there is none with this number.
+            Unavailable: the broker does not answer.
         """
+        await self.show(number)
         try:
             await self._bus.jetstream.delete_msg(DEADLETTER.name, number)
-        except js_errors.NotFoundError as exc:
-            raise NotFound(f"there is no dead letter {number}", field="number") from exc
-        except js_errors.APIError as exc:
-            raise NotFound(f"there is no dead letter {number}", field="number") from exc
         except (js_errors.Error, nats.errors.Error, TimeoutError, OSError) as exc:
             raise Unavailable("the broker does not answer") from exc
 
 
-def _fresh(found: Mapping[str, str]) -> dict[str, str]:
-    """Keep what the message said of itself, with a deadline that has not passed."""
-    kept = {
-        name: value
-        for name, value in found.items()
-        if not name.startswith("Nats-") and name != headers.DEADLINE
-    }
-    return {**kept, headers.DEADLINE: str(Deadline.after(3600).ms)}
+def _renewed(letter: DeadLetter, number: int) -> tuple[str, InboundMessage | OutboundMessage]:
+    """Return the letter's message under a new id, so that its answer is no copy of the apology."""
+    if letter.is_cut:
+        raise InvalidMessage("the message was too large to be kept whole", field="number")
+    if letter.stream == INBOUND.name:
+        said = decode(InboundMessage, letter.body)
+        again = MessageId(derived(said.message_id, "redrive", str(number)))
+        until_ms = Deadline.after(REDRIVEN_FOR_S).ms
+        inbound = said.model_copy(update={"message_id": again, "deadline_ms": until_ms})
+        return subjects.inbound(said.tenant, said.conversation_id, again), inbound
+    if letter.stream == OUTBOUND.name:
+        reply = decode(OutboundMessage, letter.body)
+        again = MessageId(derived(reply.message_id, "redrive", str(number)))
+        subject = subjects.outbound(
+            reply.channel, reply.tenant, reply.conversation_id, again, reply.part
+        )
+        return subject, reply
+    raise InvalidMessage(f"messages of {letter.stream} cannot be sent again", field="number")

@@ -58,17 +58,12 @@ def _as_internal(cause: Exception) -> Internal:
     return error
 
 
-def may_retry(error: ClawdbotError) -> bool:
-    """Return whether the same work may succeed later."""
-    return error.retryable
-
-
 def delay_s(attempts: int, error: ClawdbotError | None = None) -> float:
     """Return how long to wait after `attempts` failed ones, in seconds.
 
     Doubles each time, with jitter of a half so that many waiters do not return together; never
     less than the error itself asks for.
     """
-    backoff = min(FIRST_DELAY_S * 2 ** (attempts - 1), LONGEST_DELAY_S)
+    backoff = min(FIRST_DELAY_S * 2 ** min(attempts - 1, 16), LONGEST_DELAY_S)
     asked = (error.retry_after_s if error else None) or 0.0
     return max(asked, float(backoff) * random.uniform(0.5, 1.0))  # noqa: S311 -- spreads load, guards nothing

@@ -17,6 +17,8 @@ CALL = "Claw-Call"
 """Names a streamed call, so that its caller can renew or cancel it."""
 INDEX = "Claw-Index"
 """Number of an item of a streamed answer, from 0."""
+ALIVE = "Claw-Alive"
+"""On a message without content: the answer is still being written."""
 END = "Claw-End"
 """Present on the closing answer of a streamed call."""
 ERROR = "Nats-Service-Error"
@@ -46,15 +48,15 @@ def kept(schema: str, valid_until: Deadline | None, principal: str | None) -> di
     return found
 
 
-def deadline_of(found: Mapping[str, str], default_s: float) -> Deadline:
-    """Return the deadline in `found`, or `default_s` seconds from now.
+def deadline_of(found: Mapping[str, str]) -> Deadline | None:
+    """Return the deadline in `found`, or None when there is none.
 
     Raises:
         InvalidMessage: it is no number.
     """
     value = found.get(DEADLINE)
     if value is None:
-        return Deadline.after(default_s)
+        return None
     if not (value.isascii() and value.isdigit() and len(value) < 16):
         raise InvalidMessage("the deadline is not Unix milliseconds", field=DEADLINE)
     return Deadline.from_ms(int(value))

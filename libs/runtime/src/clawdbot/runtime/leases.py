@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from dataclasses import dataclass, replace
+import time
+from dataclasses import dataclass
 
 import nats.errors
 from nats.js import errors as js_errors
@@ -23,6 +24,10 @@ from clawdbot.schema.wire import Wire
 log = logging.getLogger(__name__)
 
 
+CLOCK_GRAIN_NS = 1_000_000
+"""Times of the same message may differ by what their formats leave out."""
+
+
 class LeaseLost(Exception):
     """Another worker holds the conversation now; nothing more may be committed."""
 
@@ -34,23 +39,40 @@ class _Mark(Wire):
 
     sequence: int = 0
     """Stream sequence of the last message that is done."""
+    done_at_ns: int = 0
+    """When that message was stored, by the broker's clock."""
     attempting: int = 0
     """Stream sequence of the message whose attempts are counted."""
     attempts: int = 0
+    not_before_ms: int = 0
+    """The next attempt is not due before this, Unix milliseconds."""
 
 
 @dataclass(frozen=True)
 class Mark:
     """How far a conversation is done, with the revision that a change must name."""
 
-    sequence: int
-    attempting: int
-    attempts: int
+    stored: _Mark
     revision: int
+
+    @property
+    def sequence(self) -> int:
+        """Stream sequence of the last message that is done."""
+        return self.stored.sequence
+
+    def is_older_than(self, stored_at_ns: int) -> bool:
+        """Return whether the last message that is done was stored clearly before `stored_at_ns`."""
+        return 0 < self.stored.done_at_ns < stored_at_ns - CLOCK_GRAIN_NS
 
     def attempts_at(self, sequence: int) -> int:
         """Return how often the message at `sequence` was tried already, as far as recorded."""
-        return self.attempts if self.attempting == sequence else 0
+        return self.stored.attempts if self.stored.attempting == sequence else 0
+
+    def wait_s(self, sequence: int) -> float:
+        """Return the seconds until the message at `sequence` may be tried again."""
+        if self.stored.attempting != sequence:
+            return 0.0
+        return self.stored.not_before_ms / 1000 - time.time()
 
 
 async def open_bucket(bus: Bus, bucket: Bucket) -> KeyValue:
@@ -155,39 +177,53 @@ class Progress:
         try:
             entry = await self._bucket.get(key)
         except js_errors.KeyNotFoundError:
-            return Mark(0, 0, 0, 0)
+            return Mark(_Mark(), 0)
         except _BROKER_ERRORS as exc:
             raise Unavailable("progress cannot be read") from exc
-        stored = decode(_Mark, entry.value or b"")
-        return Mark(stored.sequence, stored.attempting, stored.attempts, entry.revision or 0)
+        return Mark(decode(_Mark, entry.value or b""), entry.revision or 0)
 
-    async def done(self, key: str, mark: Mark, sequence: int) -> Mark:
-        """Record that everything up to `sequence` is done.
-
-        Raises:
-            LeaseLost: somebody else moved it since `mark` was read.
-            Unavailable: the broker does not answer.
-        """
-        return await self._set(key, replace(mark, sequence=sequence, attempting=0, attempts=0))
-
-    async def attempted(self, key: str, mark: Mark, sequence: int, attempts: int) -> Mark:
-        """Record that the message at `sequence` is being tried for the `attempts`-th time.
+    async def done(self, key: str, mark: Mark, sequence: int, stored_at_ns: int) -> Mark:
+        """Record that everything up to `sequence`, stored at `stored_at_ns`, is done.
 
         Raises:
             LeaseLost: somebody else moved it since `mark` was read.
             Unavailable: the broker does not answer.
         """
-        return await self._set(key, replace(mark, attempting=sequence, attempts=attempts))
+        return await self._set(key, mark, _Mark(sequence=sequence, done_at_ns=stored_at_ns))
 
-    async def _set(self, key: str, mark: Mark) -> Mark:
-        value = _Mark(sequence=mark.sequence, attempting=mark.attempting, attempts=mark.attempts)
+    async def attempted(
+        self, key: str, mark: Mark, sequence: int, attempts: int, wait_s: float = 0.0
+    ) -> Mark:
+        """Record `attempts` at the message at `sequence`, and that the next is due in `wait_s`.
+
+        Raises:
+            LeaseLost: somebody else moved it since `mark` was read.
+            Unavailable: the broker does not answer.
+        """
+        changes = {
+            "attempting": sequence,
+            "attempts": attempts,
+            "not_before_ms": int((time.time() + wait_s) * 1000) if wait_s else 0,
+        }
+        return await self._set(key, mark, mark.stored.model_copy(update=changes))
+
+    async def rewound(self, key: str, mark: Mark, sequence: int) -> Mark:
+        """Record that nothing after `sequence` is done.
+
+        Raises:
+            LeaseLost: somebody else moved it since `mark` was read.
+            Unavailable: the broker does not answer.
+        """
+        return await self._set(key, mark, _Mark(sequence=sequence))
+
+    async def _set(self, key: str, mark: Mark, value: _Mark) -> Mark:
         try:
             revision = await self._bucket.update(key, encode(value), last=mark.revision)
         except js_errors.KeyWrongLastSequenceError as exc:
             raise LeaseLost(key) from exc
         except _BROKER_ERRORS as exc:
             raise Unavailable("progress cannot be recorded") from exc
-        return replace(mark, revision=revision)
+        return Mark(value, revision)
 
 
 _BROKER_ERRORS = (js_errors.Error, nats.errors.Error, TimeoutError, OSError)

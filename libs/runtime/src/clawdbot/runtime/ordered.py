@@ -3,35 +3,34 @@
 A delivery is only a doorbell. Whoever hears it takes the conversation's lease and then handles
 *all* of its messages after `progress`, in stream order, moving `progress` by compare-and-set. So
 nothing overtakes, a worker that lost its lease can commit nothing, and no conversation waits for
-another. The doorbell that brought the lease stays unacknowledged until the conversation is
-empty: when the worker dies, its redelivery calls the next one.
+another. The newest doorbell that a worker heard of its conversation stays unacknowledged until
+everything up to it is done: when the worker dies, its redelivery calls the next one.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections.abc import Awaitable
 from dataclasses import dataclass
 from enum import Enum, auto
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, TypeVar
 
 import nats.errors
 from nats.aio.msg import Msg
+from nats.js import errors as js_errors
 
-from clawdbot.runtime import headers, metrics
-from clawdbot.runtime.bus import Bus, Kept, Undecodable
+from clawdbot.runtime import metrics
+from clawdbot.runtime.attempts import Attempts, OrderedHandler, Pace, PutOff
+from clawdbot.runtime.bus import Bus
 from clawdbot.runtime.deadletters import DeadLetters
-from clawdbot.runtime.delivery import attempt, delay_s, may_retry
-from clawdbot.runtime.leases import LeaseLost, Leases, Mark, Progress
-from clawdbot.runtime.logging import log_context
+from clawdbot.runtime.delivery import attempt, delay_s
+from clawdbot.runtime.kept import Kept, Raw, Undecodable, nanoseconds
+from clawdbot.runtime.leases import LeaseLost, Leases, Mark, Progress, open_bucket
 from clawdbot.runtime.pull import PullLoop
-from clawdbot.runtime.telemetry import SpanKind, extracted, queue_span, span
-from clawdbot.schema import subjects
+from clawdbot.schema import streams, subjects
 from clawdbot.schema.deadline import Deadline
-from clawdbot.schema.delivery import Delivery
-from clawdbot.schema.errors import ClawdbotError, DeadlineExceeded, ErrorReply, Internal
+from clawdbot.schema.errors import InvalidMessage, Unavailable
 from clawdbot.schema.streams import Consumer, Stream
 from clawdbot.schema.wire import Wire
 
@@ -40,46 +39,63 @@ log = logging.getLogger(__name__)
 M = TypeVar("M", bound=Wire)
 
 READ_TIMEOUT_S = 5.0
-DEFAULT_DEADLINE_S = 3600.0
 LONGEST_NAK_S = 2.0
-
-
-class OrderedHandler(Protocol[M]):
-    """Decides what a message does."""
-
-    async def handle(self, delivery: Delivery[M]) -> None:
-        """Do what the message asks; every effect carries an id derived from it."""
-
-    async def given_up(self, delivery: Delivery[M], error: ErrorReply) -> None:
-        """Tell whoever waits; called once the dead letter is stored."""
+AT_A_TIME = 20
+"""Messages of one conversation before others get a turn at its slot."""
+GONE_AFTER = 5
+"""Rings after which a message that cannot be found was purged or has expired."""
 
 
 @dataclass(frozen=True)
-class Pace:
-    """How many at once, and how long to wait for what."""
+class Source(Generic[M]):
+    """What is consumed."""
 
-    concurrency: int
-    ack_wait_s: float
-    max_attempts: int
-
-
-@dataclass
-class Held:
-    """A conversation that this process works on."""
-
-    has_rung: bool = False
-    """Whether a doorbell was heard since the conversation was last seen empty."""
+    stream: Stream
+    consumer: Consumer
+    kind: type[M]
+    floor: int
+    """First sequence that this consumer was provisioned for."""
 
 
 class Verdict(Enum):
     """How a doorbell was answered."""
 
     EMPTY = auto()
-    """Every message of the conversation is done."""
+    """No message was left."""
     TAKEN = auto()
     """Another worker holds the conversation."""
-    UNFINISHED = auto()
-    """The rest is for whoever hears the doorbell next."""
+    LATER = auto()
+    """The rest is for whoever hears the doorbell when it rings again."""
+
+
+class Held:
+    """A conversation that this process works on, with the doorbell it has to answer.
+
+    Args:
+        bell: the doorbell that called.
+    """
+
+    def __init__(self, bell: Msg) -> None:
+        self.bell = bell
+        self.done = 0
+        """Everything up to this sequence is done, as far as this process knows."""
+        self.wait_s = 0.0
+        """When the verdict is LATER: how much later."""
+
+    @property
+    def rung_at(self) -> int:
+        """Sequence of the message that rang."""
+        return self.bell.metadata.sequence.stream
+
+    def hear(self, msg: Msg) -> Msg | None:
+        """Keep the newer doorbell; return the one that is answered by keeping the other."""
+        sequence = msg.metadata.sequence.stream
+        if sequence < self.rung_at:
+            return msg
+        # The same message again is our own doorbell, redelivered: answering it would end it.
+        answered = None if sequence == self.rung_at else self.bell
+        self.bell = msg
+        return answered
 
 
 class OrderedConsumer(Generic[M]):
@@ -88,84 +104,94 @@ class OrderedConsumer(Generic[M]):
     def __init__(  # noqa: PLR0913 -- wired in one place, `Runtime.consume`
         self,
         bus: Bus,
-        stream: Stream,
-        consumer: Consumer,
-        kind: type[M],
-        handler: OrderedHandler[M],
+        source: Source[M],
         leases: Leases,
         progress: Progress,
+        attempts: Attempts[M],
         dead_letters: DeadLetters,
         pace: Pace,
     ) -> None:
         self._bus = bus
-        self._stream = stream
-        self._name = consumer.durable
-        self._kind = kind
-        self._handler = handler
+        self._source = source
+        self._name = source.consumer.durable
         self._leases = leases
         self._progress = progress
+        self._attempts = attempts
         self._dead_letters = dead_letters
         self._pace = pace
         self._held: dict[str, Held] = {}
-        self._stopping = asyncio.Event()
-        self._pull = PullLoop(bus, consumer, pace.concurrency, self._doorbell)
+        self._stopping = attempts.stopping
+        self._pull = PullLoop(bus, source.consumer, pace.concurrency, self._doorbell)
 
     async def run(self) -> None:
         """Work until `stop` is called."""
         await self._pull.run()
 
-    async def stop(self, grace_s: float) -> None:
-        """Finish the messages in hand within `grace_s` seconds and hand back the rest."""
+    async def stop(self, deadline: Deadline) -> None:
+        """Finish the messages in hand by `deadline` and hand back the rest."""
         self._stopping.set()
-        self._pull.stop()
-        await self._pull.finish(grace_s)
+        await self._pull.stop(deadline)
 
     async def _doorbell(self, msg: Msg) -> None:
         if msg.metadata.num_delivered > 1:
             metrics.redeliveries.labels(self._name).inc()
-        lane = subjects.lane(msg.subject)
+        try:
+            lane = subjects.lane(msg.subject)
+        except InvalidMessage as exc:
+            await self._bury_stray(msg, exc)
+            return
         if self._stopping.is_set():
             await _settle(msg.nak())
         elif held := self._held.get(lane.key):
-            # Whoever works here looks once more before it leaves, so this one has been heard.
-            held.has_rung = True
-            await _settle(msg.ack())
+            if answered := held.hear(msg):
+                await _settle(answered.ack())
         else:
-            await self._work_on(lane, msg)
+            await self._work_on(lane, Held(msg))
 
-    async def _work_on(self, lane: subjects.Lane, msg: Msg) -> None:
-        held = self._held[lane.key] = Held()
+    async def _bury_stray(self, msg: Msg, error: InvalidMessage) -> None:
+        """Give up a message whose address is none: no conversation could ever reach it."""
+        stray = Raw.delivered(msg)
+        buried = await attempt(
+            self._dead_letters.bury(self._source.stream, self._name, stray, 1, error)
+        )
+        await _settle(msg.ack() if buried.error is None else msg.nak(delay=LONGEST_NAK_S))
+
+    async def _work_on(self, lane: subjects.Lane, held: Held) -> None:
+        self._held[lane.key] = held
         try:
-            outcome = await attempt(self._answer_doorbell(lane, held, msg))
+            outcome = await attempt(self._answer_doorbell(lane, held))
+        except asyncio.CancelledError:
+            await _settle(held.bell.nak())
+            raise
         finally:
             # From here on a doorbell starts a worker of its own: nothing may be awaited in between.
             del self._held[lane.key]
+        bell = held.bell
+        rings = min(bell.metadata.num_delivered, 6)
         if outcome.error is not None:
             log.warning(
                 "conversation left for later",
                 extra={"consumer": self._name, "lane": lane.key, "reason": outcome.error.message},
             )
-            tries = min(msg.metadata.num_delivered, 6)
-            await _settle(msg.nak(delay=delay_s(tries, outcome.error)))
-        elif outcome.value is Verdict.EMPTY and not held.has_rung:
-            await _settle(msg.ack())
-        elif outcome.value is Verdict.TAKEN:
-            delay = min(0.1 * 2**msg.metadata.num_delivered, LONGEST_NAK_S)
-            await _settle(msg.nak(delay=delay))
+            await _settle(bell.nak(delay=delay_s(rings, outcome.error)))
+        elif outcome.value is Verdict.LATER:
+            await _settle(bell.nak(delay=held.wait_s))
+        elif outcome.value is Verdict.EMPTY and _is_answered(held, rings):
+            await _settle(bell.ack())
         else:
-            await _settle(msg.nak())
+            await _settle(bell.nak(delay=min(0.1 * 2**rings, LONGEST_NAK_S)))
 
-    async def _answer_doorbell(self, lane: subjects.Lane, held: Held, msg: Msg) -> Verdict:
-        is_repeat = msg.metadata.num_delivered > 1
-        mark = await self._progress.get(lane.key)
-        if msg.metadata.sequence.stream <= mark.sequence and not is_repeat:
+    async def _answer_doorbell(self, lane: subjects.Lane, held: Held) -> Verdict:
+        is_repeat = held.bell.metadata.num_delivered > 1
+        mark = await self._mark(lane, held)
+        if held.rung_at <= mark.sequence and not is_repeat:
             return Verdict.EMPTY
         lease = await self._leases.acquire(lane.key)
         if lease is None:
             return Verdict.TAKEN
         work = asyncio.create_task(self._drain(lane, held, is_repeat))
         keep = asyncio.create_task(lease.keep())
-        ring = asyncio.create_task(self._stay_unanswered(msg))
+        ring = asyncio.create_task(self._stay_unanswered(held))
         try:
             with metrics.inflight.labels(self._name).track_inprogress():
                 await asyncio.wait({work, keep}, return_when=asyncio.FIRST_COMPLETED)
@@ -175,6 +201,18 @@ class OrderedConsumer(Generic[M]):
             await _cancel(work)
             await lease.release()
             await _cancel(keep, ring)
+
+    async def _mark(self, lane: subjects.Lane, held: Held) -> Mark:
+        """Return how far the conversation is done."""
+        mark = await self._progress.get(lane.key)
+        rung_ns = nanoseconds(held.bell.metadata.timestamp)
+        if held.rung_at <= mark.sequence and mark.is_older_than(rung_ns):
+            # The stream lost its tail (a power cut with relaxed durability, an old backup) and
+            # counts anew: what was done under these numbers were other messages.
+            log.error("stream sequence reused", extra={"lane": lane.key, "stream": self._name})
+            mark = await self._progress.rewound(lane.key, mark, held.rung_at - 1)
+        held.done = mark.sequence
+        return mark
 
     async def _verdict(self, work: asyncio.Task[Verdict]) -> Verdict:
         try:
@@ -186,137 +224,90 @@ class OrderedConsumer(Generic[M]):
         log.warning("lease lost", extra={"consumer": self._name})
         return Verdict.TAKEN
 
-    async def _stay_unanswered(self, msg: Msg) -> None:
+    async def _stay_unanswered(self, held: Held) -> None:
         """Keep the broker from handing the doorbell to somebody else."""
         while True:
             await asyncio.sleep(self._pace.ack_wait_s / 3)
-            await _settle(msg.in_progress())
+            await _settle(held.bell.in_progress())
 
     async def _drain(self, lane: subjects.Lane, held: Held, is_repeat: bool) -> Verdict:
         mark = await self._progress.get(lane.key)
-        while not self._stopping.is_set():
-            held.has_rung = False
+        for _ in range(AT_A_TIME):
+            held.done = mark.sequence
+            if self._stopping.is_set():
+                return Verdict.LATER
             try:
-                kept = await self._bus.read_next(
-                    self._stream,
-                    lane.filter_subject,
-                    mark.sequence + 1,
-                    self._kind,
-                    deadline=Deadline.after(READ_TIMEOUT_S),
-                )
+                kept = await self._next(lane, mark)
+                if kept is None:
+                    return Verdict.EMPTY
+                mark = await self._attempts.settle(lane.key, mark, kept, is_repeat)
             except Undecodable as exc:
                 mark = await self._pass_over(lane, mark, exc)
-                continue
-            if kept is None:
-                if held.has_rung:
-                    continue
-                return Verdict.EMPTY
-            settled = await self._one(lane, mark, kept, is_repeat)
-            if settled is None:
-                break
-            mark = settled
-        return Verdict.UNFINISHED
+            except PutOff as exc:
+                held.wait_s = 0.0 if self._stopping.is_set() else exc.wait_s
+                return Verdict.LATER
+        held.wait_s = 0.1
+        return Verdict.LATER
+
+    async def _next(self, lane: subjects.Lane, mark: Mark) -> Kept[M] | None:
+        return await self._bus.read_next(
+            self._source.stream,
+            lane.filter_subject,
+            max(mark.sequence + 1, self._source.floor),
+            self._source.kind,
+            deadline=Deadline.after(READ_TIMEOUT_S),
+        )
 
     async def _pass_over(self, lane: subjects.Lane, mark: Mark, broken: Undecodable) -> Mark:
-        await self._dead_letters.bury_undecodable(self._stream, self._name, broken)
-        return await self._progress.done(lane.key, mark, broken.sequence)
-
-    async def _one(
-        self, lane: subjects.Lane, mark: Mark, kept: Kept[M], is_repeat: bool
-    ) -> Mark | None:
-        """Handle one message to its end: done, or dead and told; None when the process stops."""
-        parent = extracted(kept.headers)
-        template = ".".join(kept.subject.split(".")[:2])
-        attempts = mark.attempts_at(kept.sequence)
-        if attempts == 0:
-            queue_span(f"queue {template}", parent, kept.stored_at_ns)
-            waited = time.time() - kept.stored_at_ns / 1e9
-            metrics.queue_age_seconds.labels(self._name).observe(max(waited, 0.0))
-        with (
-            span(
-                f"process {template}",
-                kind=SpanKind.CONSUMER,
-                parent=parent,
-                messaging__system="nats",
-                clawdbot__attempt=attempts + 1,
-            ),
-            log_context(lane=lane.key, message_id=_message_id(kept.subject)),
-        ):
-            if is_repeat:
-                # A crash leaves no other trace: count the attempt before it can happen again.
-                mark = await self._progress.attempted(lane.key, mark, kept.sequence, attempts + 1)
-            settled = await self._until_settled(lane, mark, kept, attempts + 1)
-            if settled is None:
-                return None
-            return await self._progress.done(lane.key, settled, kept.sequence)
-
-    async def _until_settled(
-        self, lane: subjects.Lane, mark: Mark, kept: Kept[M], attempts: int
-    ) -> Mark | None:
-        while True:
-            error = await self._attempt(kept, attempts)
-            if error is None:
-                return mark
-            if not may_retry(error) or attempts >= self._pace.max_attempts:
-                await self._give_up(kept, attempts, error)
-                return mark
-            attempts += 1
-            mark = await self._progress.attempted(lane.key, mark, kept.sequence, attempts - 1)
-            if await self._stops_within(delay_s(attempts - 1, error)):
-                return None
-
-    async def _attempt(self, kept: Kept[M], attempts: int) -> ClawdbotError | None:
-        delivery = _delivery(kept, attempts)
-        if attempts > self._pace.max_attempts:
-            return Internal("the worker died at every attempt")
-        if delivery.deadline.remaining_s() <= 0:
-            return DeadlineExceeded("the answer was no longer wanted when its turn came")
-        started = time.perf_counter()
-        outcome = await attempt(self._handler.handle(delivery))
-        elapsed = time.perf_counter() - started
-        metrics.handle_seconds.labels(self._name, outcome.label).observe(elapsed)
-        log.info(
-            "handled",
-            extra={
-                "consumer": self._name,
-                "outcome": outcome.label,
-                "attempt": attempts,
-                "duration_ms": round(elapsed * 1000),
-                **({"reason": outcome.error.message} if outcome.error else {}),
-            },
-        )
-        return outcome.error
-
-    async def _give_up(self, kept: Kept[M], attempts: int, error: ClawdbotError) -> None:
-        wire = await self._dead_letters.bury(self._stream, self._name, kept, attempts, error)
-        told = await attempt(self._handler.given_up(_delivery(kept, attempts), wire))
-        if told.error is not None:
-            # The letter is kept; a retry of the notice would hold up the whole conversation.
-            log.error("nobody could be told", extra={"reason": told.error.message})
-
-    async def _stops_within(self, seconds: float) -> bool:
-        """Wait `seconds`, or until the process stops; return whether it does."""
-        try:
-            async with asyncio.timeout(seconds):
-                await self._stopping.wait()
-        except TimeoutError:
-            return False
-        return True
+        raw = broken.raw
+        await self._dead_letters.bury(self._source.stream, self._name, raw, 1, broken)
+        return await self._progress.done(lane.key, mark, raw.sequence, raw.stored_at_ns)
 
 
-def _message_id(subject: str) -> str:
-    return subject.split(".")[4 if subject.startswith(f"{subjects.ROOT}.in.") else 5]
+async def open_source(bus: Bus, stream: Stream, consumer: Consumer, kind: type[M]) -> Source[M]:
+    """Return what a provisioned consumer gives.
+
+    Raises:
+        Unavailable: the broker is not provisioned or does not answer.
+    """
+    try:
+        found = await bus.jetstream.consumer_info(stream.name, consumer.durable)
+    except (js_errors.Error, nats.errors.Error, TimeoutError, OSError) as exc:
+        raise Unavailable(f"the consumer {consumer.durable} cannot be opened") from exc
+    return Source(stream, consumer, kind, found.config.opt_start_seq or 1)
 
 
-def _delivery(kept: Kept[M], attempts: int) -> Delivery[M]:
-    return Delivery(
-        message=kept.message,
-        subject=kept.subject,
-        sequence=kept.sequence,
-        attempt=attempts,
-        principal=kept.principal,
-        deadline=headers.deadline_of(kept.headers, DEFAULT_DEADLINE_S),
-    )
+async def open_consumer(
+    bus: Bus,
+    source: Source[M],
+    handler: OrderedHandler[M],
+    pace: Pace,
+    lease: tuple[str, float],
+) -> OrderedConsumer[M]:
+    """Return a consumer on the provisioned buckets of its stream.
+
+    Args:
+        bus: the connection.
+        source: what to consume.
+        handler: what to do.
+        pace: how many at once and how often.
+        lease: under which name conversations are held, and for how many seconds.
+
+    Raises:
+        Unavailable: the broker is not provisioned or does not answer.
+    """
+    stream, consumer = source.stream, source.consumer
+    leases = Leases(await open_bucket(bus, streams.leases(stream)), *lease)
+    progress = Progress(await open_bucket(bus, streams.progress(stream)))
+    letters = DeadLetters(bus)
+    place = (stream, consumer.durable)
+    attempts = Attempts(handler, progress, letters, place, pace.max_attempts)
+    return OrderedConsumer(bus, source, leases, progress, attempts, letters, pace)
+
+
+def _is_answered(held: Held, rings: int) -> bool:
+    # A follower of the broker may not show yet what already rang: then it is worth another look.
+    return held.done >= held.rung_at or rings >= GONE_AFTER
 
 
 async def _settle(answer: Awaitable[None]) -> None:

@@ -71,16 +71,18 @@ async def _provision(bus: Bus, config: Config) -> None:
     for bucket in BUCKETS:
         await _ensure_stream(bus, _bucket_config(bucket, config))
     await bus.jetstream.create_object_store(OBJECT_STORE, replicas=config.bus.replicas)
-    await _ensure_consumer(bus, TURN_WORKER, config, DeliverPolicy.ALL)
+    await _ensure_consumer(bus, TURN_WORKER, config, start=1)
+    replies = await bus.jetstream.stream_info(OUTBOUND.name)
     for channel in delivering_channels(config):
         # A channel that starts to deliver today does not repeat what was answered before.
-        await _ensure_consumer(bus, delivery(channel), config, DeliverPolicy.NEW)
+        await _ensure_consumer(bus, delivery(channel), config, start=replies.state.last_seq + 1)
     log.info("broker provisioned", extra={"streams": len(STREAMS), "buckets": len(BUCKETS)})
 
 
 def delivering_channels(config: Config) -> tuple[Channel, ...]:
     """Return the channel accounts whose replies the gateway sends out by itself."""
-    return (Channel("webhook"),) if config.platforms.webhook.callback_url else ()
+    chat = tuple(channel for _, _, channel in config.platforms.channels())
+    return (Channel("webhook"), *chat) if config.platforms.webhook.callback_url else chat
 
 
 async def _ensure_stream(bus: Bus, wanted: StreamConfig) -> None:
@@ -97,13 +99,12 @@ async def _ensure_stream(bus: Bus, wanted: StreamConfig) -> None:
     await bus.jetstream.update_stream(wanted)
 
 
-async def _ensure_consumer(
-    bus: Bus, consumer: Consumer, config: Config, start: DeliverPolicy
-) -> None:
+async def _ensure_consumer(bus: Bus, consumer: Consumer, config: Config, start: int) -> None:
     wanted = ConsumerConfig(
         durable_name=consumer.durable,
         filter_subject=consumer.filter_subject,
-        deliver_policy=start,
+        deliver_policy=DeliverPolicy.BY_START_SEQUENCE,
+        opt_start_seq=start,
         ack_policy=AckPolicy.EXPLICIT,
         ack_wait=config.bus.ack_wait_s,
         # Attempts are counted in the conversation's record; a doorbell may ring without end.
@@ -111,12 +112,16 @@ async def _ensure_consumer(
         max_ack_pending=MAX_ACK_PENDING,
     )
     try:
-        await bus.jetstream.add_consumer(consumer.stream, wanted)
-    except js_errors.BadRequestError:
         found = await bus.jetstream.consumer_info(consumer.stream, consumer.durable)
-        # The start position of an existing consumer cannot change, and need not.
-        kept = replace(wanted, deliver_policy=found.config.deliver_policy)
-        await bus.jetstream.add_consumer(consumer.stream, kept)
+    except js_errors.NotFoundError:
+        await bus.jetstream.add_consumer(consumer.stream, wanted)
+        return
+    # Where an existing consumer started cannot change, and need not.
+    kept = {
+        "deliver_policy": found.config.deliver_policy,
+        "opt_start_seq": found.config.opt_start_seq,
+    }
+    await bus.jetstream.add_consumer(consumer.stream, replace(wanted, **kept))
 
 
 def _stream_config(stream: Stream, replicas: int) -> StreamConfig:

@@ -17,6 +17,8 @@ from nats.aio.subscription import Subscription
 
 from clawdbot.runtime import headers
 from clawdbot.runtime.bus import Bus
+from clawdbot.runtime.delivery import attempt
+from clawdbot.schema.deadline import Deadline
 from clawdbot.schema.streams import Consumer
 
 log = logging.getLogger(__name__)
@@ -24,6 +26,8 @@ log = logging.getLogger(__name__)
 EXPIRES_S = 5.0
 """How long the broker keeps a request for messages; short, since a lost one costs that long."""
 WATCHDOG_S = EXPIRES_S + 2
+DRAIN_TIMEOUT_S = 2.0
+LOOK_EVERY_S = 0.5
 PAUSE_S = 0.5
 """Before asking again a broker that cannot serve right now."""
 NOTHING_NOW = ("404", "408")
@@ -37,7 +41,7 @@ class PullLoop:
         bus: the connection.
         consumer: a provisioned durable consumer.
         limit: how many `on_message` may run at once.
-        on_message: must not raise; acknowledges the message itself.
+        on_message: acknowledges the message itself.
     """
 
     def __init__(
@@ -56,6 +60,7 @@ class PullLoop:
         self._is_refused = False
         self._changed = asyncio.Event()
         self._stopping = asyncio.Event()
+        self._ended = asyncio.Event()
 
     async def run(self) -> None:
         """Pull until `stop` is called."""
@@ -69,17 +74,17 @@ class PullLoop:
                     self._is_refused = False
                     await self._pause()
         finally:
-            await self._unsubscribe(subscription)
+            await self._drain(subscription)
+            self._ended.set()
 
-    def stop(self) -> None:
-        """Ask for nothing more."""
+    async def stop(self, deadline: Deadline) -> None:
+        """Ask for nothing more and wait for running work until `deadline`, then cancel it."""
         self._stopping.set()
         self._changed.set()
-
-    async def finish(self, grace_s: float) -> None:
-        """Wait for running work at most `grace_s` seconds, then cancel it."""
+        async with asyncio.timeout(DRAIN_TIMEOUT_S + 1):
+            await self._ended.wait()
         if self._tasks:
-            await asyncio.wait(self._tasks, timeout=grace_s)
+            await asyncio.wait(self._tasks, timeout=max(deadline.remaining_s(), 0))
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -90,11 +95,12 @@ class PullLoop:
             return
         body = {"batch": free, "expires": int(EXPIRES_S * 1e9)}
         subject = f"$JS.API.CONSUMER.MSG.NEXT.{self._consumer.stream}.{self._consumer.durable}"
+        self._wanted = free
         try:
             await self._bus.client.publish(subject, json.dumps(body).encode(), reply=inbox)
-            self._wanted = free
         except (nats.errors.Error, OSError) as exc:
             log.warning("cannot pull", extra={"error": type(exc).__name__})
+            self._wanted = 0
             self._is_refused = True
 
     async def _pause(self) -> None:
@@ -105,16 +111,30 @@ class PullLoop:
             return
 
     async def _until_served(self) -> None:
-        """Return when the broker owes nothing more and there is room, or it fell silent."""
+        """Return when there is room and the broker owes nothing more, or can no longer know us."""
+        reconnects = self._reconnects()
+        silent_at = asyncio.get_running_loop().time() + WATCHDOG_S
+        while not self._stopping.is_set():
+            self._changed.clear()
+            if self._wanted <= 0 and len(self._tasks) < self._limit:
+                return
+            # A broker that was away has forgotten the request.
+            is_forgotten = self._reconnects() != reconnects
+            if is_forgotten or asyncio.get_running_loop().time() > silent_at:
+                self._wanted = 0
+                silent_at += WATCHDOG_S
+                continue
+            await self._next_change()
+
+    def _reconnects(self) -> int:
+        return int(self._bus.client.stats["reconnects"])
+
+    async def _next_change(self) -> None:
         try:
-            async with asyncio.timeout(WATCHDOG_S):
-                while not self._stopping.is_set():
-                    self._changed.clear()
-                    if self._wanted <= 0 and len(self._tasks) < self._limit:
-                        return
-                    await self._changed.wait()
+            async with asyncio.timeout(LOOK_EVERY_S):
+                await self._changed.wait()
         except TimeoutError:
-            self._wanted = 0
+            return
 
     async def _receive(self, msg: Msg) -> None:
         if not msg.reply:
@@ -124,17 +144,27 @@ class PullLoop:
             self._changed.set()
             return
         self._wanted -= 1
-        task = asyncio.create_task(self._work(msg), name=f"handle-{self._consumer.durable}")
+        self._changed.set()
+        name = f"handle-{self._consumer.durable}"
+        task = asyncio.create_task(self._work(msg), name=name)
         self._tasks.add(task)
         task.add_done_callback(self._done)
 
     async def _work(self, msg: Msg) -> None:
-        await self._on_message(msg)
+        outcome = await attempt(self._on_message(msg))
+        if outcome.error is not None:
+            log.error("delivery left unanswered", extra={"reason": outcome.error.message})
 
     def _done(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         self._changed.set()
 
-    async def _unsubscribe(self, subscription: Subscription) -> None:
-        if not self._bus.client.is_closed:
-            await subscription.unsubscribe()
+    async def _drain(self, subscription: Subscription) -> None:
+        """Unsubscribe, but take what was delivered already, so that it can be handed back."""
+        if self._bus.client.is_closed:
+            return
+        try:
+            async with asyncio.timeout(DRAIN_TIMEOUT_S):
+                await subscription.drain()  # type: ignore[no-untyped-call]  # nats-py leaves it untyped
+        except (nats.errors.Error, TimeoutError, OSError) as exc:
+            log.warning("deliveries not drained", extra={"error": type(exc).__name__})

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any, TypeVar, cast
@@ -21,12 +21,20 @@ from nats.micro.request import Request
 from nats.micro.service import Service, ServiceConfig
 
 from clawdbot.runtime import headers, metrics
-from clawdbot.runtime.bus import RENEW_EVERY_S, Bus
+from clawdbot.runtime.bus import SILENCE_S, Bus
 from clawdbot.runtime.delivery import Outcome, attempt
 from clawdbot.runtime.telemetry import SpanKind, current_trace_id, extracted, span
 from clawdbot.schema import subjects
 from clawdbot.schema.codec import decode, encode
-from clawdbot.schema.errors import ClawdbotError, Internal, InvalidMessage, Overloaded, to_wire
+from clawdbot.schema.deadline import Deadline
+from clawdbot.schema.errors import (
+    ClawdbotError,
+    Internal,
+    InvalidMessage,
+    Overloaded,
+    Unavailable,
+    to_wire,
+)
 from clawdbot.schema.messages import CallSignal, CallSignalKind
 from clawdbot.schema.principal import PrincipalVerifier
 from clawdbot.schema.rpc import Call, Rpc, StreamRpc
@@ -40,8 +48,9 @@ Item = TypeVar("Item", bound=Wire)
 
 DEFAULT_DEADLINE_S = 30.0
 """For callers that set none; ours always do."""
-SILENT_CALLER_S = 4 * RENEW_EVERY_S
-"""A streamed call whose caller said nothing for this long is given up."""
+INBOXES = "_INBOX_"
+"""How the inboxes of all users of the bus begin (`clawdbot.schema.permissions.inbox`)."""
+TOOK_TOO_LONG = "the work took longer than its caller waits"
 
 UNSUBSCRIBE_TIMEOUT_S = 3.0
 
@@ -53,7 +62,9 @@ Work = Callable[[Msg, dict[str, str]], Awaitable[str]]
 class Running:
     """A streamed call that is being answered."""
 
-    task: asyncio.Task[None]
+    task: asyncio.Task[Any]
+    caller: str
+    """Inbox of whoever asked."""
     heard_at: float
 
 
@@ -73,6 +84,7 @@ class RPCServer:
         self._tasks: set[asyncio.Task[None]] = set()
         self._streams: dict[str, Running] = {}
         self._signals: Subscription | None = None
+        self._is_stopping = False
 
     async def start(self) -> None:
         """Become visible to `$SRV.PING` and hear callers' signals."""
@@ -81,20 +93,26 @@ class RPCServer:
             subjects.calls_of(self._bus.service), cb=self._hear
         )
 
-    async def stop(self, grace_s: float) -> None:
-        """Take nothing new, wait for what runs at most `grace_s` seconds, then cancel it."""
-        try:
-            async with asyncio.timeout(UNSUBSCRIBE_TIMEOUT_S):
-                await self._service.stop()
-                if self._signals is not None:
-                    await self._signals.unsubscribe()
-        except (nats.errors.Error, TimeoutError, OSError) as exc:
-            log.warning("stopped without the broker", extra={"error": type(exc).__name__})
+    async def stop(self, deadline: Deadline) -> None:
+        """Take nothing new, wait for what runs until `deadline`, then cancel it and say so."""
+        await self._take_nothing_new()
         if self._tasks:
-            await asyncio.wait(self._tasks, timeout=grace_s)
+            await asyncio.wait(self._tasks, timeout=max(deadline.remaining_s(), 0))
+        self._is_stopping = True
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._signals is not None and not self._bus.client.is_closed:
+            await self._signals.unsubscribe()
+
+    async def _take_nothing_new(self) -> None:
+        # nats.micro itself would unsubscribe and drop the requests that were delivered already.
+        endpoints = [endpoint._subscription for endpoint in self._service._endpoints]
+        try:
+            async with asyncio.timeout(UNSUBSCRIBE_TIMEOUT_S):
+                await asyncio.gather(*(held.drain() for held in endpoints if held is not None))
+        except (nats.errors.Error, TimeoutError, OSError) as exc:
+            log.warning("stopped without the broker", extra={"error": type(exc).__name__})
 
     async def respond(
         self,
@@ -106,9 +124,7 @@ class RPCServer:
         """Answer `rpc` with `handler`, at most `concurrency` requests at a time."""
 
         async def work(msg: Msg, envelope: dict[str, str]) -> str:
-            outcome = await attempt(self._answer(rpc, handler, msg, envelope))
-            await self._reply(msg, outcome, {})
-            return outcome.label
+            return await self._replied(msg, self._answer(rpc, handler, msg, envelope), {})
 
         await self._serve(rpc, target, work, concurrency)
 
@@ -122,10 +138,9 @@ class RPCServer:
         """Answer `rpc` with what `handler` yields; its last value closes the answer."""
 
         async def work(msg: Msg, envelope: dict[str, str]) -> str:
-            with _Registered(self._streams, envelope.get(headers.CALL, "")):
-                outcome = await attempt(self._answer_stream(rpc, handler, msg, envelope))
-                await self._reply(msg, outcome, {headers.END: "1"})
-                return outcome.label
+            with _Registered(self._streams, envelope.get(headers.CALL, ""), msg.reply):
+                answer = self._answer_stream(rpc, handler, msg, envelope)
+                return await self._replied(msg, answer, {headers.END: "1"})
 
         await self._serve(rpc, target, work, concurrency)
 
@@ -141,9 +156,13 @@ class RPCServer:
 
         async def take(request: Request) -> None:
             msg = request._msg
+            if not msg.reply.startswith(INBOXES):
+                # The broker sends stored messages wherever it is told: such a one is no request.
+                log.error("request without a caller ignored", extra={"method": method})
+                return
             if len(active) >= concurrency:
-                error = Overloaded(f"{method} has no free slot")
-                await self._reply(msg, Outcome(error=error), {})
+                metrics.rpc_seconds.labels(method, Overloaded.code).observe(0.0)
+                await self._reply(msg, Outcome(error=Overloaded("no free slot")), {})
                 return
             task = asyncio.create_task(self._traced(method, msg, work), name=method)
             for owner in (active, self._tasks):
@@ -172,7 +191,7 @@ class RPCServer:
         envelope: dict[str, str],
     ) -> Rep:
         request, call = self._parse(rpc.request, rpc.needs_principal, msg, envelope)
-        async with asyncio.timeout(call.deadline.require()):
+        async with call.deadline.guard(TOOK_TOO_LONG):
             return await handler(request, call)
 
     async def _answer_stream(
@@ -184,7 +203,7 @@ class RPCServer:
     ) -> Rep:
         request, call = self._parse(rpc.request, rpc.needs_principal, msg, envelope)
         produced = cast("Any", handler(request, call))
-        async with asyncio.timeout(call.deadline.require()), aclosing(produced):
+        async with call.deadline.guard(TOOK_TOO_LONG), aclosing(produced):
             index = 0
             async for value in produced:
                 if isinstance(value, rpc.reply):
@@ -197,7 +216,7 @@ class RPCServer:
     def _parse(
         self, kind: type[Req], needs_principal: bool, msg: Msg, envelope: dict[str, str]
     ) -> tuple[Req, Call]:
-        deadline = headers.deadline_of(envelope, DEFAULT_DEADLINE_S)
+        deadline = headers.deadline_of(envelope) or Deadline.after(DEFAULT_DEADLINE_S)
         deadline.require()
         verified = None
         if needs_principal:
@@ -207,14 +226,22 @@ class RPCServer:
         request = decode(kind, msg.data, envelope.get(headers.SCHEMA))
         return request, Call(deadline=deadline, verified=verified)
 
+    async def _replied(
+        self, msg: Msg, answer: Coroutine[Any, Any, Any], extra: dict[str, str]
+    ) -> str:
+        """Send what `answer` gives and return the outcome's label."""
+        try:
+            outcome = await attempt(answer)
+        except asyncio.CancelledError:
+            if self._is_stopping:
+                error = Unavailable("the service is stopping")
+                await self._reply(msg, Outcome(error=error), extra)
+            raise
+        await self._reply(msg, outcome, extra)
+        return outcome.label
+
     async def _reply(self, msg: Msg, outcome: Outcome[Any], extra: dict[str, str]) -> None:
-        if not msg.reply:
-            return
-        if outcome.value is not None:
-            envelope = {headers.SCHEMA: outcome.value.SCHEMA, **extra}
-            data = encode(outcome.value)
-        else:
-            envelope, data = _failure(outcome.error or Internal("no answer"), extra)
+        envelope, data = _encoded(outcome, extra)
         try:
             await self._bus.client.publish(msg.reply, data, headers=envelope)
         except (nats.errors.Error, OSError) as exc:
@@ -234,28 +261,40 @@ class RPCServer:
             running.task.cancel()
         running.heard_at = time.monotonic()
 
-    def cancel_silent(self) -> None:
-        """End streamed calls whose caller has not renewed for `SILENT_CALLER_S`."""
-        oldest = time.monotonic() - SILENT_CALLER_S
+    async def tend_streams(self) -> None:
+        """Tell callers that their answers are still being written; end calls that nobody renews."""
+        oldest = time.monotonic() - SILENCE_S
         for running in list(self._streams.values()):
             if running.heard_at < oldest:
                 running.task.cancel()
+            elif self._bus.is_connected:
+                await self._bus.client.publish(running.caller, headers={headers.ALIVE: "1"})
 
 
 class _Registered:
     """Makes the current task findable by its call id while it runs."""
 
-    def __init__(self, streams: dict[str, Running], call_id: str) -> None:
+    def __init__(self, streams: dict[str, Running], call_id: str, caller: str) -> None:
         self._streams = streams
         self._call_id = call_id
+        self._caller = caller
 
     def __enter__(self) -> None:
         task = asyncio.current_task()
         if self._call_id and task is not None:
-            self._streams[self._call_id] = Running(task, time.monotonic())
+            self._streams[self._call_id] = Running(task, self._caller, time.monotonic())
 
     def __exit__(self, *_: object) -> None:
         self._streams.pop(self._call_id, None)
+
+
+def _encoded(outcome: Outcome[Any], extra: dict[str, str]) -> tuple[dict[str, str], bytes]:
+    if outcome.value is None:
+        return _failure(outcome.error or Internal("no answer"), extra)
+    try:
+        return {headers.SCHEMA: outcome.value.SCHEMA, **extra}, encode(outcome.value)
+    except ClawdbotError as exc:
+        return _failure(exc, extra)
 
 
 def _failure(error: ClawdbotError, extra: dict[str, str]) -> tuple[dict[str, str], bytes]:

@@ -16,20 +16,20 @@ from typing import Any, TypeVar
 
 import uvloop
 
-from clawdbot.runtime import leases, metrics
-from clawdbot.runtime.bus import Bus
+from clawdbot.runtime import metrics
+from clawdbot.runtime.attempts import OrderedHandler, Pace
+from clawdbot.runtime.bus import RENEW_EVERY_S, Bus
 from clawdbot.runtime.config import Config, ConfigError, load_config
 from clawdbot.runtime.connection import connected
-from clawdbot.runtime.deadletters import DeadLetters
 from clawdbot.runtime.health import Health
 from clawdbot.runtime.http_server import HTTPServer, ServerSettings
-from clawdbot.runtime.leases import Leases, Progress
 from clawdbot.runtime.logging import configure_logging
-from clawdbot.runtime.ordered import OrderedConsumer, OrderedHandler, Pace
-from clawdbot.runtime.rpc_server import SILENT_CALLER_S, RPCServer
+from clawdbot.runtime.ordered import OrderedConsumer, open_consumer, open_source
+from clawdbot.runtime.rpc_server import RPCServer
 from clawdbot.runtime.secrets import PRINCIPAL_PUBLIC, Secrets
 from clawdbot.runtime.telemetry import tracing
 from clawdbot.schema import streams
+from clawdbot.schema.deadline import Deadline
 from clawdbot.schema.errors import ClawdbotError
 from clawdbot.schema.principal import PrincipalVerifier
 from clawdbot.schema.rpc import Call, Rpc, StreamRpc
@@ -95,8 +95,12 @@ class Runtime:
         secrets = Secrets.of(config)
         with tracing(service, config):
             async with _health_server(service, config, health), AsyncExitStack() as stack:
-                client = await stack.enter_async_context(connected(service, config, secrets))
+                ending: list[Callable[[str], None]] = []
+                client = await stack.enter_async_context(
+                    connected(service, config, secrets, on_closed=lambda: _tell(ending))
+                )
                 runtime = cls(service, config, Bus(client, service), health)
+                ending.append(runtime._die)
                 health.ready_when("broker", runtime._broker_reason)
                 with _signals(runtime.stop):
                     try:
@@ -125,10 +129,15 @@ class Runtime:
 
     def _task_ended(self, task: asyncio.Task[None]) -> None:
         name = self._tasks.pop(task)
-        if task.cancelled() or (self._stop.is_set() and task.exception() is None):
+        error = None if task.cancelled() else task.exception()
+        if self._stop.is_set() and error is None:
             return
-        self._died = f"the task {name!r} ended"
-        log.critical("a task ended", exc_info=task.exception(), extra={"task": name})
+        log.critical("a task ended", exc_info=error, extra={"task": name})
+        self._die(f"the task {name!r} ended")
+
+    def _die(self, reason: str) -> None:
+        """Stop because going on would be a lie."""
+        self._died = reason
         self.stop()
 
     async def respond(
@@ -172,19 +181,10 @@ class Runtime:
         """
         settings = self.config.bus
         owner = f"{self.service}@{socket.gethostname()}:{os.getpid()}"
-        lease_bucket = await leases.open_bucket(self.bus, streams.leases(stream))
-        marks = await leases.open_bucket(self.bus, streams.progress(stream))
-        ordered = OrderedConsumer(
-            self.bus,
-            stream,
-            consumer,
-            kind,
-            handler,
-            Leases(lease_bucket, owner, settings.lease_ttl_s),
-            Progress(marks),
-            DeadLetters(self.bus),
-            Pace(concurrency, settings.ack_wait_s, settings.max_attempts),
-        )
+        pace = Pace(concurrency, settings.ack_wait_s, settings.max_attempts)
+        held_for = settings.lease_ttl_s
+        source = await open_source(self.bus, stream, consumer, kind)
+        ordered = await open_consumer(self.bus, source, handler, pace, (owner, held_for))
         self._consumers.append(ordered)
         self.spawn(ordered.run(), name=f"consume-{consumer.durable}")
 
@@ -195,25 +195,29 @@ class Runtime:
 
     async def until_stopped(self) -> None:
         """Be ready, and return when the service is told to stop or a task of it died."""
-        await self.bus.client.flush(timeout=5)
         self.health.is_started = True
-        self.spawn(self._end_silent_calls(), name="silent-calls")
+        self.spawn(self._tend_streams(), name="streamed-calls")
         log.info("ready", extra={"service": self.service, "pid": os.getpid()})
         await self._stop.wait()
         log.info("stopping", extra={"service": self.service})
 
-    async def _end_silent_calls(self) -> None:
+    async def _tend_streams(self) -> None:
         while True:
-            await asyncio.sleep(SILENT_CALLER_S / 4)
-            self._rpc.cancel_silent()
+            await asyncio.sleep(RENEW_EVERY_S)
+            await self._rpc.tend_streams()
 
     async def _close(self) -> None:
         self.stop()
-        grace_s = self.config.ops.grace_s
+        deadline = Deadline.after(self.config.ops.grace_s)
         # First what takes work in, then what answers others, then what they all stand on.
-        await asyncio.gather(*(consumer.stop(grace_s) for consumer in self._consumers))
-        await self._rpc.stop(grace_s)
+        await asyncio.gather(*(consumer.stop(deadline) for consumer in self._consumers))
+        await self._rpc.stop(deadline)
         await self._resources.aclose()
+
+
+def _tell(ending: list[Callable[[str], None]]) -> None:
+    for die in ending:
+        die("the connection to the broker was closed for good")
 
 
 async def _end(task: asyncio.Task[None]) -> None:
@@ -223,11 +227,11 @@ async def _end(task: asyncio.Task[None]) -> None:
 
 @asynccontextmanager
 async def _health_server(service: str, config: Config, health: Health) -> AsyncIterator[None]:
-    if service not in config.ops.health_ports:
+    if not hasattr(config.ops.health_ports, service):
         # The gateway shows the same paths at its own door.
         yield
         return
-    port = {str(unit): port for unit, port in config.ops.health_ports.items()}[service]
+    port: int = getattr(config.ops.health_ports, service)
     settings = ServerSettings(config.ops.health_host, port, max_connections=64, grace_s=1)
     async with HTTPServer.open(health.asgi, settings) as server:
         log.info("health server listens", extra={"port": server.port})

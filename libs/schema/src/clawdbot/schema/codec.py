@@ -13,8 +13,10 @@ from pydantic import ValidationError
 from clawdbot.schema.errors import InvalidMessage, TooLarge
 from clawdbot.schema.wire import Wire
 
-MAX_PAYLOAD_BYTES = 8 * 1024 * 1024
-"""The broker's `max_payload`; what is larger goes through the object store `blobs`."""
+BROKER_MAX_PAYLOAD_BYTES = 8 * 1024 * 1024
+"""The broker's `max_payload`, which counts headers too; it ends a connection that exceeds it."""
+MAX_PAYLOAD_BYTES = BROKER_MAX_PAYLOAD_BYTES - 64 * 1024
+"""Longest body; what is larger goes through the object store `blobs`."""
 
 M = TypeVar("M", bound=Wire)
 
@@ -24,8 +26,12 @@ def encode(message: Wire) -> bytes:
 
     Raises:
         TooLarge: the bytes exceed `MAX_PAYLOAD_BYTES`.
+        InvalidMessage: it holds an integer that MessagePack cannot.
     """
-    data: bytes = msgpack.packb(message.model_dump())
+    try:
+        data: bytes = msgpack.packb(message.model_dump())
+    except OverflowError as exc:
+        raise InvalidMessage(f"{message.SCHEMA}: an integer has more than 64 bits") from exc
     if len(data) > MAX_PAYLOAD_BYTES:
         raise TooLarge(f"{message.SCHEMA} of {len(data)} bytes exceeds {MAX_PAYLOAD_BYTES}")
     return data

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from clawdbot.schema.errors import DeadlineExceeded
@@ -37,6 +40,21 @@ class Deadline:
     def within(self, seconds: float) -> Deadline:
         """Return the nearer of this deadline and `seconds` from now."""
         return min(self, Deadline.after(seconds), key=lambda deadline: deadline.at)
+
+    @asynccontextmanager
+    async def guard(self, reason: str) -> AsyncIterator[None]:
+        """Cut off what runs within when this deadline passes; other time-outs pass through.
+
+        Raises:
+            DeadlineExceeded: with `reason`, when it passes or has passed already.
+        """
+        try:
+            async with asyncio.timeout(self.require()) as limit:
+                yield
+        except TimeoutError as exc:
+            if not limit.expired():
+                raise
+            raise DeadlineExceeded(reason) from exc
 
     def require(self) -> float:
         """Return the seconds left.

@@ -200,6 +200,8 @@ class DeadLetter(Wire):
     subject: str
     headers: dict[str, str]
     body: bytes
+    is_cut: bool = False
+    """Whether the body was too large to be kept whole."""
     error: ErrorReply
     attempts: int
     consumer: str

@@ -1,7 +1,9 @@
 """Who may say and hear what on the bus: one table, from which the broker's users are rendered.
 
-A service that is not in a line cannot do it, whatever its code says. Wildcards end at a service's
-own subjects; replies are allowed only to requests that were received.
+A service that is not in a line cannot do it, whatever its code says, with one limit of NATS: the
+broker sends what is read from a stream to whatever reply address the reader names, and does not ask
+whether the reader might publish there. Such messages have no caller's inbox to be answered at, and
+the runtime's servers ignore requests without one (`clawdbot.runtime.rpc_server`).
 """
 
 from __future__ import annotations
@@ -14,7 +16,6 @@ from clawdbot.schema.streams import (
     BUCKETS,
     DEADLETTER,
     INBOUND,
-    OBJECT_STORE,
     OUTBOUND,
     TURN_WORKER,
     TURNS,
@@ -81,12 +82,14 @@ def _buckets_of(owner: str) -> tuple[str, ...]:
     return tuple(line for bucket in BUCKETS if bucket.owner == owner for line in _bucket(bucket))
 
 
-_BLOBS = (
-    f"$O.{OBJECT_STORE}.>",
-    f"$JS.API.STREAM.INFO.OBJ_{OBJECT_STORE}",
-    f"$JS.API.DIRECT.GET.OBJ_{OBJECT_STORE}",
-    f"$JS.API.DIRECT.GET.OBJ_{OBJECT_STORE}.>",
-)
+def _ask(service: str, *verbs: str) -> tuple[str, ...]:
+    return tuple(subjects.rpc(service, verb) for verb in verbs)
+
+
+def _ask_any(service: str, *verbs: str) -> tuple[str, ...]:
+    """Verbs of whatever model or skill."""
+    return tuple(subjects.rpc_of_verb(service, verb) for verb in verbs)
+
 
 TABLE: dict[str, Permission] = {
     "gateway": Permission(
@@ -94,15 +97,15 @@ TABLE: dict[str, Permission] = {
             subjects.ALL_INBOUND,
             subjects.ALL_DEAD,
             subjects.ALL_SIGNALS,
-            subjects.rpc_of("executor"),
-            subjects.rpc_of("memory"),
-            subjects.rpc_of("inference"),
+            *_ask("executor", "decide", "approvals", "status"),
+            *_ask("memory", "list", "forget", "erase"),
+            *_ask("inference", "models"),
+            *_ask_any("inference", "chat", "count", "embed"),
             subjects.calls_of("inference"),
             *_read(INBOUND),
             *_read(OUTBOUND),
             *_pull(OUTBOUND.name, "*"),
             *_buckets_of("gateway"),
-            *_BLOBS,
         ),
         subscribe=(*_own("gateway"), subjects.ALL_DELTAS, subjects.ALL_OUTBOUND),
         responds=True,
@@ -115,47 +118,52 @@ TABLE: dict[str, Permission] = {
             subjects.ALL_DELTAS,
             # A due schedule enters where every message does.
             subjects.ALL_INBOUND,
-            subjects.rpc_of("inference"),
+            *_ask_any("inference", "chat", "count", "embed", "rerank"),
             subjects.calls_of("inference"),
-            subjects.rpc_of("memory"),
-            subjects.rpc_of("skill"),
-            *(subjects.rpc("executor", verb) for verb in ("plan", "run", "status", "cancel")),
+            *_ask("memory", "remember", "recall", "forget", "list", "append", "history"),
+            *_ask_any("skill", "execute"),
+            *_ask("executor", "plan", "run", "status", "cancel"),
             *_read(INBOUND),
             *_read(TURNS),
             *_read(OUTBOUND),
             *_pull(INBOUND.name, TURN_WORKER.durable),
             *_buckets_of("assistant"),
-            *_BLOBS,
         ),
         subscribe=(*_own("assistant"), subjects.ALL_SIGNALS),
         responds=True,
     ),
-    "inference": Permission(publish=_BLOBS, subscribe=_own("inference"), responds=True),
+    "inference": Permission(publish=(), subscribe=_own("inference"), responds=True),
     "memory": Permission(
         publish=(
-            subjects.rpc_of_verb("inference", "embed"),
+            *_ask_any("inference", "embed"),
             subjects.ALL_MEMORY_CHANGES,
-            *_BLOBS,
         ),
         subscribe=(*_own("memory"), subjects.ALL_MEMORY_CHANGES),
         responds=True,
     ),
     "executor": Permission(
-        publish=(subjects.ALL_AUDIT, *_read(AUDIT), *_buckets_of("executor"), *_BLOBS),
+        publish=(subjects.ALL_AUDIT, *_read(AUDIT), *_buckets_of("executor")),
         subscribe=_own("executor"),
         responds=True,
     ),
     PROVISIONER: Permission(publish=("$JS.API.>",), subscribe=(f"{inbox(PROVISIONER)}.>",)),
     OPERATOR: Permission(
         publish=(
-            "$JS.API.>",
+            "$JS.API.INFO",
+            "$JS.API.STREAM.LIST",
+            "$JS.API.STREAM.NAMES",
+            "$JS.API.STREAM.INFO.*",
+            "$JS.API.STREAM.MSG.GET.*",
+            "$JS.API.DIRECT.GET.>",
+            "$JS.API.CONSUMER.INFO.>",
+            "$JS.API.CONSUMER.LIST.*",
+            f"$JS.API.STREAM.MSG.DELETE.{DEADLETTER.name}",
             "$SRV.>",
+            # What it redrives.
             subjects.ALL_INBOUND,
-            subjects.rpc("inference", "models"),
-            subjects.rpc("inference", "load"),
-            subjects.rpc("inference", "unload"),
-            f"$JS.ACK.{DEADLETTER.name}.>",
+            subjects.ALL_OUTBOUND,
+            *_ask("inference", "models", "load", "unload"),
         ),
-        subscribe=(f"{inbox(OPERATOR)}.>", subjects.ALL_OUTBOUND),
+        subscribe=(f"{inbox(OPERATOR)}.>",),
     ),
 }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from clawdbot.gateway.domain import Accepted, Envelope
+from clawdbot.gateway.domain.messages import Accepted, Envelope
 from clawdbot.runtime.bus import Bus
 from clawdbot.schema import subjects
 from clawdbot.schema.deadline import Deadline
@@ -41,6 +41,7 @@ class BusInbox:
             message,
             deadline=deadline.within(CONFIRMATION_SHARE * deadline.remaining_s()),
             principal=self._signer.sign(envelope.principal),
+            valid_until=Deadline.from_ms(message.deadline_ms),
         )
         if stored.is_new:
             return Accepted(message, is_new=True)

@@ -6,7 +6,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from clawdbot.gateway.ports import Heard
-from clawdbot.runtime.bus import Bus, Listener
+from clawdbot.runtime.bus import Bus
+from clawdbot.runtime.listener import Listener
 from clawdbot.schema import subjects
 from clawdbot.schema.deadline import Deadline
 from clawdbot.schema.messages import Delta, DeltaEnd, InboundMessage, OutboundMessage
