@@ -3,7 +3,7 @@ PYTHON   ?= python3
 VENV     := .venv
 BIN      := $(VENV)/bin
 PACKAGES := libs/schema libs/runtime $(sort $(wildcard services/*)) cli exporter
-UNIT     := libs services cli exporter tests/unit
+UNIT     := libs services cli exporter bench tests/unit
 
 .DEFAULT_GOAL := help
 .PHONY: help run test check bench proof dev models docs lock format clean
