@@ -15,13 +15,18 @@ import pytest_asyncio
 
 from clawdbot.gateway.adapters.body import BodyLimits, Gate
 from clawdbot.gateway.adapters.endpoint_chat import ChatEndpoint
+from clawdbot.gateway.adapters.endpoint_platform import PlatformEndpoint
 from clawdbot.gateway.adapters.endpoint_status import StatusEndpoint
 from clawdbot.gateway.adapters.endpoint_webhook import WebhookEndpoint
 from clawdbot.gateway.adapters.http_app import Endpoints, build_app
 from clawdbot.gateway.adapters.jwt_auth import Tokens
+from clawdbot.gateway.adapters.platforms.addresses import SealedAddresses
+from clawdbot.gateway.adapters.platforms.connections import Connection
+from clawdbot.gateway.adapters.platforms.registry import paths
 from clawdbot.gateway.adapters.records import Links
 from clawdbot.gateway.adapters.signature import WebhookKey
-from clawdbot.gateway.handlers import Accept, Converse, Inspect, Patience
+from clawdbot.gateway.handlers.messages import Accept, Converse, Inspect, Patience
+from clawdbot.gateway.handlers.platforms import Receive
 from clawdbot.gateway.ports import RecordingInbox, RecordingReplies
 from clawdbot.runtime.config import Config
 from clawdbot.runtime.health import Health
@@ -50,6 +55,9 @@ class Door:
     gate: Gate = field(default_factory=lambda: Gate(4))
     limits: BodyLimits = field(default_factory=lambda: BodyLimits(4096, 0.2))
     patience: Patience = field(default_factory=lambda: Patience(chat_s=0.3, tick_s=0.05))
+    clock: Callable[[], float] = time.time
+    connections: list[Connection] = field(default_factory=list)
+    """Accounts of platforms, served beside the rest."""
 
     def app(self) -> Any:
         key = WebhookKey(WEBHOOK_SECRET)
@@ -64,8 +72,17 @@ class Door:
             status=StatusEndpoint(inspect, tokens, key, tenant),
             webhook=WebhookEndpoint(accept, key, tenant, self.limits, self.gate, links),
             messages_path="/api/messages",
+            platforms=self._platforms(accept),
         )
         return build_app(endpoints, self.health.asgi)
+
+    def _platforms(self, accept: Accept) -> dict[str, PlatformEndpoint]:
+        receive = Receive(accept, SealedAddresses(b"k" * 32))
+        return {
+            path: PlatformEndpoint(connection, receive, "", BodyLimits(), now=self.clock)
+            for connection in self.connections
+            for path in paths(connection.account)
+        }
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ import json
 import httpx
 import pytest
 
-from clawdbot.gateway.domain import API
+from clawdbot.gateway.domain.messages import API
 from clawdbot.schema.errors import ErrorReply, Overloaded, Unavailable
 from clawdbot.schema.ids import IdKey, MessageId
 from clawdbot.schema.messages import (
@@ -24,7 +24,7 @@ def question(door, reply_to):
     """The message that asking {content: hi, message_id: q1} makes, known in advance."""
     from clawdbot.gateway.adapters.chat import parse_chat
     from clawdbot.gateway.adapters.jwt_auth import Identity
-    from clawdbot.gateway.handlers import Accept
+    from clawdbot.gateway.handlers.messages import Accept
     from clawdbot.schema.ids import Tenant
     from clawdbot.schema.principal import Scope
 

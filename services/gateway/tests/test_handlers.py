@@ -4,8 +4,8 @@ import dataclasses
 
 import pytest
 
-from clawdbot.gateway.domain import WEBHOOK, WEBHOOK_SCOPES, IdReused, Submission
-from clawdbot.gateway.handlers import Accept, Deliver, Patience
+from clawdbot.gateway.domain.messages import WEBHOOK, WEBHOOK_SCOPES, IdReused, Submission
+from clawdbot.gateway.handlers.messages import Accept, Deliver, Patience
 from clawdbot.gateway.ports import RecordingCallback, RecordingInbox
 from clawdbot.schema.deadline import Deadline
 from clawdbot.schema.delivery import Delivery

@@ -19,6 +19,7 @@ def test_the_defaults_are_usable() -> None:
         ({"platforms": {"socket": {"enabled": True}}}, "platforms.socket.enabled"),
         ({"platforms": {"webhook": {"path": "//"}}}, "platforms.webhook.path"),
         ({"platforms": {"webhook": {"path": "/api/chat"}}}, "platforms.webhook.path"),
+        ({"platforms": {"webhook": {"path": "/webhooks/mine"}}}, "platforms.webhook.path"),
         (
             {"platforms": {"webhook": {"callback_url": "ftp://x"}}},
             "platforms.webhook.callback_url",

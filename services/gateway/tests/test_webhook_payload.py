@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from clawdbot.gateway.adapters.webhook import ReplyAddress, parse_webhook
-from clawdbot.gateway.domain import framed
+from clawdbot.gateway.domain.messages import framed
 from clawdbot.schema.errors import InvalidMessage
 from clawdbot.schema.ids import IdKey, Tenant
 

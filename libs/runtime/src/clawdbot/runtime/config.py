@@ -146,7 +146,7 @@ class Platforms(Section):
     """`platforms`: the ways in; a section of any other name is a chat platform's."""
 
     model_config = ConfigDict(extra="allow")
-    __pydantic_extra__: dict[str, Platform]
+    __pydantic_extra__: dict[str, Platform] = Field(init=False)
 
     webhook: Webhook = Webhook()
     socket: Socket = Socket()

@@ -1,4 +1,4 @@
-"""The gateway, from first to last: keys, handlers, server, deliveries."""
+"""The gateway, from first to last: keys, platforms, handlers, server, deliveries."""
 
 from __future__ import annotations
 
@@ -10,15 +10,20 @@ from clawdbot.gateway.adapters.bus_inbox import BusInbox
 from clawdbot.gateway.adapters.bus_replies import BusReplies
 from clawdbot.gateway.adapters.callback import HTTPCallback
 from clawdbot.gateway.adapters.endpoint_chat import ChatEndpoint
+from clawdbot.gateway.adapters.endpoint_platform import PlatformEndpoint
 from clawdbot.gateway.adapters.endpoint_status import StatusEndpoint
 from clawdbot.gateway.adapters.endpoint_webhook import WebhookEndpoint
 from clawdbot.gateway.adapters.http_app import Endpoints, build_app
 from clawdbot.gateway.adapters.jwt_auth import Tokens
 from clawdbot.gateway.adapters.model_watch import ModelWatch
+from clawdbot.gateway.adapters.platforms.addresses import REPLY_KEY, SealedAddresses
+from clawdbot.gateway.adapters.platforms.connections import Connection, PlatformSender, connect
+from clawdbot.gateway.adapters.platforms.registry import configured, load, paths
 from clawdbot.gateway.adapters.records import Links
 from clawdbot.gateway.adapters.signature import WebhookKey
-from clawdbot.gateway.domain import WEBHOOK
-from clawdbot.gateway.handlers import Accept, Converse, Deliver, Inspect, Patience
+from clawdbot.gateway.domain.messages import WEBHOOK
+from clawdbot.gateway.handlers.messages import Accept, Converse, Deliver, Inspect, Patience
+from clawdbot.gateway.handlers.platforms import DeliverParts, Receive
 from clawdbot.gateway.settings import Settings
 from clawdbot.runtime import secrets
 from clawdbot.runtime.config import Config, ConfigError
@@ -38,18 +43,45 @@ async def run(config: Config) -> None:
     settings = Settings.of(config)
     async with Runtime.open("gateway", config) as runtime:
         webhook_key = _webhook_key(runtime.secrets, settings)
+        connections = await _connect(runtime, settings)
         if webhook_key is not None and settings.callback_url is not None:
             await _deliver(runtime, settings.callback_url, webhook_key, settings.callback_timeout_s)
         watch = ModelWatch(runtime.bus, settings.chat_model)
         runtime.health.warn_when("model", watch.missing)
         runtime.spawn(watch.run(), name="model-watch")
-        app = build_app(_endpoints(runtime, settings, webhook_key), runtime.health.asgi)
+        endpoints = _endpoints(runtime, settings, webhook_key, connections)
+        app = build_app(endpoints, runtime.health.asgi)
         server = await runtime.enter(HTTPServer.open(app, _server(settings)))
         runtime.spawn(server.tick(), name="http-tick")
         await runtime.until_stopped()
 
 
-def _endpoints(runtime: Runtime, settings: Settings, webhook_key: WebhookKey | None) -> Endpoints:
+async def _connect(runtime: Runtime, settings: Settings) -> list[Connection]:
+    """Speak for each configured account: its adapter, and the delivery of its replies."""
+    known = load(settings.platforms.chat)
+    accounts = configured(settings.platforms, known, runtime.secrets, settings.public_url)
+    connections = [
+        await runtime.enter(connect(account, known[account.platform])) for account in accounts
+    ]
+    for connection in connections:
+        if connection.adapter.capabilities.replies:
+            await _deliver_parts(runtime, connection)
+    return connections
+
+
+async def _deliver_parts(runtime: Runtime, connection: Connection) -> None:
+    sender = PlatformSender(connection, _key(runtime.secrets, REPLY_KEY, SealedAddresses))
+    handler = DeliverParts(sender, connection.adapter.limits.text)
+    consumer = delivery(connection.account.channel)
+    await runtime.consume(OUTBOUND, consumer, OutboundMessage, handler, concurrency=16)
+
+
+def _endpoints(
+    runtime: Runtime,
+    settings: Settings,
+    webhook_key: WebhookKey | None,
+    connections: list[Connection],
+) -> Endpoints:
     patience = Patience(
         publish_s=settings.publish_timeout_s,
         turn_s=settings.turn_deadline_s,
@@ -67,7 +99,23 @@ def _endpoints(runtime: Runtime, settings: Settings, webhook_key: WebhookKey | N
     webhook = None
     if webhook_key is not None:
         webhook = WebhookEndpoint(accept, webhook_key, tenant, limits, Gate(places), links)
-    return Endpoints(chat, status, webhook, settings.messages_path)
+    platforms = _platforms(runtime.secrets, settings, accept, connections)
+    return Endpoints(chat, status, webhook, settings.messages_path, platforms)
+
+
+def _platforms(
+    found: Secrets, settings: Settings, accept: Accept, connections: list[Connection]
+) -> dict[str, PlatformEndpoint]:
+    if not connections:
+        return {}
+    receive = Receive(accept, _key(found, REPLY_KEY, SealedAddresses))
+    limits = BodyLimits(settings.max_body_bytes, settings.body_timeout_s)
+    return {
+        path: endpoint
+        for connection in connections
+        for endpoint in (PlatformEndpoint(connection, receive, settings.public_url, limits),)
+        for path in paths(connection.account)
+    }
 
 
 def _server(settings: Settings) -> ServerSettings:

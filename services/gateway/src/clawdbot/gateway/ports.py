@@ -7,10 +7,10 @@ from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Protocol
 
-from clawdbot.gateway.domain import Accepted, Envelope
+from clawdbot.gateway.domain.messages import Accepted, Envelope, ReplyPart
 from clawdbot.schema.deadline import Deadline
 from clawdbot.schema.errors import ClawdbotError, DeadlineExceeded
-from clawdbot.schema.ids import MessageId, Tenant
+from clawdbot.schema.ids import Channel, MessageId, Tenant
 from clawdbot.schema.messages import Delta, DeltaEnd, InboundMessage, OutboundMessage
 from clawdbot.schema.principal import Principal
 
@@ -67,6 +67,27 @@ class Callback(Protocol):
 
     async def post(self, reply: OutboundMessage, *, deadline: Deadline) -> None:
         """Deliver `reply`.
+
+        Raises:
+            Retryable: it may work later.
+            Rejected: it never will.
+        """
+        ...
+
+
+class ReplySeal(Protocol):
+    """Keeps reply addresses that hold a token unreadable on their way through the stack."""
+
+    def close(self, address: bytes, channel: Channel, message_id: MessageId) -> bytes:
+        """Return `address` so that only `message_id`'s reply on `channel` can be sent to it."""
+        ...
+
+
+class Sender(Protocol):
+    """Sends to one account of a platform."""
+
+    async def send(self, part: ReplyPart, *, deadline: Deadline) -> None:
+        """Send `part`; sent again under the same key it shows once where the platform can tell.
 
         Raises:
             Retryable: it may work later.
@@ -179,3 +200,32 @@ class RecordingCallback:
         if self.failure is not None:
             raise self.failure
         self.delivered.append(reply)
+
+
+class RecordingSender:
+    """Notes what would be sent.
+
+    Attributes:
+        sent: the parts, in order.
+        failures: what the next calls raise; None lets one pass.
+    """
+
+    def __init__(self) -> None:
+        self.sent: list[ReplyPart] = []
+        self.failures: list[ClawdbotError | None] = []
+
+    async def send(self, part: ReplyPart, *, deadline: Deadline) -> None:
+        """Note it."""
+        deadline.require()
+        failure = self.failures.pop(0) if self.failures else None
+        if failure is not None:
+            raise failure
+        self.sent.append(part)
+
+
+class ReversingSeal:
+    """Seals by writing backwards, so that a test sees what was sealed."""
+
+    def close(self, address: bytes, channel: Channel, message_id: MessageId) -> bytes:  # noqa: ARG002 -- bound to nothing
+        """Return `address` backwards."""
+        return address[::-1]

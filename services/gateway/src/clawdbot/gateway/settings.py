@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from clawdbot.runtime.config import Config, ConfigError
+from clawdbot.runtime.config import Config, ConfigError, Platforms
 from clawdbot.schema.ids import Tenant
 
 GRACE_SHARE = 0.75
 """Share of the whole grace that requests get; the rest is for closing what they used."""
 CHAT_PATH = "/api/chat"
+PLATFORMS_PATH = "/webhooks"
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,8 @@ class Settings:
     webhook_tenant: Tenant
     callback_url: str | None
     callback_timeout_s: float
+    platforms: Platforms
+    """Accounts of chat platforms; each adapter checks its own."""
     chat_model: str
     max_body_bytes: int
     body_timeout_s: float
@@ -57,6 +60,7 @@ class Settings:
             webhook_tenant=Tenant(webhook.tenant),
             callback_url=_address("platforms.webhook.callback_url", webhook.callback_url),
             callback_timeout_s=gateway.callback_timeout_s,
+            platforms=config.platforms,
             chat_model=config.models.default_name,
             max_body_bytes=gateway.max_body_bytes,
             body_timeout_s=gateway.body_timeout_s,
@@ -77,7 +81,8 @@ def _refuse_sockets(config: Config) -> None:
 
 
 def _refuse_taken_path(path: str) -> None:
-    if path.rstrip("/") in {"", CHAT_PATH}:
+    plain = path.rstrip("/")
+    if plain in {"", CHAT_PATH} or f"{plain}/".startswith(f"{PLATFORMS_PATH}/"):
         raise ConfigError(f"platforms.webhook.path: {path!r} is taken; use /api/messages")
 
 

@@ -1,32 +1,25 @@
 """Replies to webhook messages, posted to the operator's callback and signed like what came in.
 
-Source: W3C Trace Context for `traceparent`; RFC 9110 section 10.2.3 for `Retry-After`.
+Source: W3C Trace Context for `traceparent`.
 """
 
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from email.utils import parsedate_to_datetime
-from http import HTTPStatus
 
 import httpx
 
 from clawdbot.gateway.adapters import metrics
+from clawdbot.gateway.adapters.http_errors import error_of_status
 from clawdbot.gateway.adapters.records import stored_record
 from clawdbot.gateway.adapters.signature import WebhookKey
 from clawdbot.gateway.adapters.webhook import ReplyAddress
 from clawdbot.runtime.telemetry import SpanKind, inject, span
 from clawdbot.schema.deadline import Deadline
-from clawdbot.schema.errors import ClawdbotError, Overloaded, Rejected, Unavailable
+from clawdbot.schema.errors import ClawdbotError, Unavailable
 from clawdbot.schema.messages import OutboundMessage
-
-TRANSIENT = frozenset(
-    {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY, HTTPStatus.TOO_MANY_REQUESTS}
-)
-LONGEST_WAIT_S = 3600.0
 
 
 class HTTPCallback:
@@ -79,7 +72,8 @@ class HTTPCallback:
             async with self._client.stream(
                 "POST", self._url, content=body, headers=headers, timeout=left_s
             ) as response:
-                return _judge(response)
+                wait = response.headers.get("retry-after", "")
+                return error_of_status("the callback", response.status_code, wait)
         except httpx.HTTPError as exc:
             return Unavailable(f"the callback is not reachable: {type(exc).__name__}")
 
@@ -95,28 +89,3 @@ def _record(reply: OutboundMessage) -> dict[str, object]:
         **address.model_dump(),
         **stored_record(reply),
     }
-
-
-def _judge(response: httpx.Response) -> ClawdbotError | None:
-    status = response.status_code
-    if response.is_success:
-        return None
-    if status not in TRANSIENT and status < HTTPStatus.INTERNAL_SERVER_ERROR:
-        return Rejected(f"the callback refused the reply with status {status}")
-    wait_s = _retry_after_s(response.headers.get("retry-after", ""))
-    if wait_s is not None or status == HTTPStatus.TOO_MANY_REQUESTS:
-        return Overloaded(
-            f"the callback asks to wait with status {status}", retry_after_s=wait_s or 1.0
-        )
-    return Unavailable(f"the callback failed with status {status}")
-
-
-def _retry_after_s(value: str) -> float | None:
-    """Return the seconds that a Retry-After of digits or an HTTP date means, bounded."""
-    if value.isascii() and value.isdigit():
-        return min(float(value), LONGEST_WAIT_S)
-    try:
-        wait_s = parsedate_to_datetime(value).timestamp() - time.time()
-    except ValueError:
-        return None
-    return min(max(wait_s, 0.0), LONGEST_WAIT_S)

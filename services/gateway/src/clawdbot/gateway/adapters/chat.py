@@ -15,7 +15,7 @@ from clawdbot.gateway.adapters.fields import (
 )
 from clawdbot.gateway.adapters.jwt_auth import Identity
 from clawdbot.gateway.adapters.strict_json import parse_object
-from clawdbot.gateway.domain import API, Submission
+from clawdbot.gateway.domain.messages import API, Submission
 
 DEFAULT_CONVERSATION = "default"
 """A user's own conversation when they name none; a fixed one, so that a retry is the same."""

@@ -15,8 +15,8 @@ from clawdbot.gateway.adapters.chat import ChatRequest, parse_chat
 from clawdbot.gateway.adapters.jwt_auth import Tokens
 from clawdbot.gateway.adapters.problems import problem, problem_response
 from clawdbot.gateway.adapters.records import Links, answer_record, error_of
-from clawdbot.gateway.domain import API, Accepted, ChatEvent, Waiting
-from clawdbot.gateway.handlers import Converse
+from clawdbot.gateway.domain.messages import API, Accepted, ChatEvent, Waiting
+from clawdbot.gateway.handlers.messages import Converse
 from clawdbot.schema.errors import ClawdbotError, DeadlineExceeded
 from clawdbot.schema.messages import Delta, OutboundMessage
 from clawdbot.schema.principal import Scope

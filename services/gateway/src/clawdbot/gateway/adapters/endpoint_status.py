@@ -10,8 +10,8 @@ from starlette.responses import JSONResponse, Response
 from clawdbot.gateway.adapters.jwt_auth import Tokens
 from clawdbot.gateway.adapters.records import stored_record
 from clawdbot.gateway.adapters.signature import HEADER, WebhookKey, read_signature
-from clawdbot.gateway.domain import API, WEBHOOK, MessageState, Reader
-from clawdbot.gateway.handlers import Inspect
+from clawdbot.gateway.domain.messages import API, WEBHOOK, MessageState, Reader
+from clawdbot.gateway.handlers.messages import Inspect
 from clawdbot.schema.ids import Tenant
 from clawdbot.schema.messages import OutboundMessage, ReplyKind
 from clawdbot.schema.principal import Scope

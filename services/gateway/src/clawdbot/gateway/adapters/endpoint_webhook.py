@@ -13,8 +13,8 @@ from clawdbot.gateway.adapters.problems import problem_response
 from clawdbot.gateway.adapters.records import Links, accepted_record
 from clawdbot.gateway.adapters.signature import WebhookKey, read_signature
 from clawdbot.gateway.adapters.webhook import parse_webhook
-from clawdbot.gateway.domain import WEBHOOK, Accepted
-from clawdbot.gateway.handlers import Accept
+from clawdbot.gateway.domain.messages import WEBHOOK, Accepted
+from clawdbot.gateway.handlers.messages import Accept
 from clawdbot.schema.errors import ClawdbotError
 from clawdbot.schema.ids import Tenant
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 from fastapi import FastAPI
 from starlette.types import ASGIApp
 
-from clawdbot.gateway.adapters.edge import Edge, HealthApp
+from clawdbot.gateway.adapters.edge import METHODS, Edge, HealthApp
 from clawdbot.gateway.adapters.endpoint_chat import ChatEndpoint
+from clawdbot.gateway.adapters.endpoint_platform import PlatformEndpoint
 from clawdbot.gateway.adapters.endpoint_status import StatusEndpoint
 from clawdbot.gateway.adapters.endpoint_webhook import WebhookEndpoint
 from clawdbot.gateway.adapters.pages import load_pages
@@ -28,6 +29,8 @@ class Endpoints:
     webhook: WebhookEndpoint | None
     """None when `platforms.webhook` is switched off."""
     messages_path: str
+    platforms: Mapping[str, PlatformEndpoint] = field(default_factory=dict)
+    """By path."""
 
 
 def build_app(endpoints: Endpoints, health: HealthApp) -> ASGIApp:
@@ -47,9 +50,12 @@ def build_app(endpoints: Endpoints, health: HealthApp) -> ASGIApp:
         f"{endpoints.messages_path}/{{message_id}}", endpoints.status.respond, methods=["GET"]
     )
     app.add_route(CHAT_PATH, endpoints.chat.respond, methods=["POST"])
+    for path, platform in endpoints.platforms.items():
+        # Which methods it takes is the platform's to say.
+        app.add_route(path, platform.respond, methods=sorted(METHODS))
     for path, page in pages.items():
         app.add_route(path, page.respond, methods=["GET"])
-    fixed = {endpoints.messages_path, CHAT_PATH, *pages}
+    fixed = {endpoints.messages_path, CHAT_PATH, *pages, *endpoints.platforms}
     return Edge(app, health, _template(fixed, endpoints.messages_path))
 
 

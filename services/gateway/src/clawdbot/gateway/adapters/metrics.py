@@ -22,3 +22,8 @@ chats = Gauge("clawdbot_gateway_chats_waiting", "Chat requests that wait for the
 callbacks = Counter(
     "clawdbot_gateway_callbacks_total", "Attempts to post a reply to the callback", ["outcome"]
 )
+sent = Counter(
+    "clawdbot_gateway_sends_total",
+    "Attempts to send a part of a reply, by channel; outcome is sent or the error's code",
+    ["channel", "outcome"],
+)

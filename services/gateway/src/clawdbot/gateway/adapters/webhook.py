@@ -16,7 +16,7 @@ from clawdbot.gateway.adapters.fields import (
     require_something_said,
 )
 from clawdbot.gateway.adapters.strict_json import parse_object
-from clawdbot.gateway.domain import WEBHOOK, WEBHOOK_SCOPES, Submission
+from clawdbot.gateway.domain.messages import WEBHOOK, WEBHOOK_SCOPES, Submission
 from clawdbot.schema.ids import Tenant
 
 

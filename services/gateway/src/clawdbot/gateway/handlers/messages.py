@@ -8,7 +8,7 @@ import time
 from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass
 
-from clawdbot.gateway.domain import (
+from clawdbot.gateway.domain.messages import (
     Accepted,
     ChatEvent,
     Envelope,
@@ -93,12 +93,14 @@ class Accept:
         )
         return Envelope(message, self._principal(submission, message))
 
-    async def keep(self, submission: Submission, envelope: Envelope) -> Accepted:
+    async def keep(
+        self, submission: Submission, envelope: Envelope, *, deadline: Deadline | None = None
+    ) -> Accepted:
         """Have `envelope` kept; see `__call__`."""
+        publish_s = self._patience.publish_s
+        latest = deadline.within(publish_s) if deadline else Deadline.after(publish_s)
         try:
-            accepted = await self._inbox.keep(
-                envelope, deadline=Deadline.after(self._patience.publish_s)
-            )
+            accepted = await self._inbox.keep(envelope, deadline=latest)
         except DeadlineExceeded as exc:
             raise Unavailable("the message could not be stored in time") from exc
         is_dated = submission.timestamp is not None

@@ -46,6 +46,8 @@ class Submission:
     attachments: tuple[Attachment, ...] = ()
     thread_id: str | None = None
     reply_to: bytes | None = None
+    seals_reply: bool = False
+    """Whether `reply_to` holds a token, so that it must not travel readable."""
 
     @property
     def event_id(self) -> str:
@@ -70,6 +72,24 @@ class Accepted:
     message: InboundMessage
     is_new: bool
     """False when it was accepted before and this is a repetition."""
+
+
+@dataclass(frozen=True)
+class ReplyPart:
+    """As much of a reply as a platform takes at once."""
+
+    reply: OutboundMessage
+    text: str
+    index: int
+    """0 for the first."""
+    count: int
+    idempotency_key: str
+    """26 characters of `a-z2-7`: the same at every attempt, another one for every part."""
+
+    @property
+    def is_last(self) -> bool:
+        """Whether the reply's attachments and buttons go with it."""
+        return self.index == self.count - 1
 
 
 @dataclass(frozen=True)

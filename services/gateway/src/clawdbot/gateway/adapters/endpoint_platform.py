@@ -1,0 +1,143 @@
+"""`/webhooks/{platform}` and `/webhooks/{platform}/{account}`: what their requests pass.
+
+In this order: account, method, headers, length, body in time, signature, window, meaning, publish,
+answer. Nothing is parsed before it is verified.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from urllib.parse import parse_qsl
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from clawdbot.gateway.adapters import metrics
+from clawdbot.gateway.adapters.body import BodyLimits, Gate, read_body, require_plain
+from clawdbot.gateway.adapters.platforms.connections import Connection
+from clawdbot.gateway.adapters.platforms.interface import PlatformMessage
+from clawdbot.gateway.adapters.platforms.requests import HTTPAnswer, RawRequest, Verified
+from clawdbot.gateway.adapters.platforms.submissions import submission_of
+from clawdbot.gateway.adapters.problems import problem_response
+from clawdbot.gateway.adapters.refusals import BadPayload, MethodNotAllowed
+from clawdbot.gateway.domain.messages import Submission
+from clawdbot.gateway.handlers.platforms import Receive
+from clawdbot.schema.deadline import Deadline
+from clawdbot.schema.errors import ClawdbotError, InvalidMessage, Retryable
+
+log = logging.getLogger(__name__)
+
+PLACES = 64
+"""Requests of one account that are read at a time: a flooded platform leaves the others alone."""
+UNVERIFIED_BODY_TIMEOUT_S = 5.0
+"""A signature over the body can only be checked once the body is here, so it has to come soon."""
+MAX_PARAMETERS = 64
+
+
+@dataclass(frozen=True)
+class PlatformEndpoint:
+    """Serves one account."""
+
+    connection: Connection
+    receive: Receive
+    public_url: str
+    limits: BodyLimits
+    now: Callable[[], float] = time.time
+    gate: Gate = field(default_factory=lambda: Gate(PLACES))
+
+    async def respond(self, request: Request) -> Response:
+        """Return the platform's own answer, else problem details."""
+        adapter, channel = self.connection.adapter, self.connection.account.channel
+        if request.method not in adapter.methods:
+            return problem_response(
+                MethodNotAllowed("this path does not take this method"),
+                headers={"Allow": ", ".join(sorted(adapter.methods))},
+            )
+        try:
+            return _response(await self._answer(request))
+        except ClawdbotError as exc:
+            metrics.refused.labels(channel, exc.code).inc()
+            log.info("request refused", extra={"channel": channel, "code": exc.code})
+            return problem_response(exc)
+
+    async def _answer(self, request: Request) -> HTTPAnswer:
+        verified = await self._verified(request)
+        try:
+            received = self.connection.adapter.read(verified)
+            submissions = self._submissions(received.messages)
+        except (BadPayload, InvalidMessage) as exc:
+            return self._unreadable(exc)
+        try:
+            await self._keep(submissions)
+        except Retryable:
+            if received.on_failure is None:
+                raise
+            return received.on_failure
+        return received.answer
+
+    async def _verified(self, request: Request) -> Verified:
+        adapter = self.connection.adapter
+        raw = _raw(request, self.public_url)
+        adapter.admit(raw)
+        require_plain(request)
+        limits = BodyLimits(
+            min(self.limits.max_bytes, adapter.limits.body_bytes),
+            min(self.limits.timeout_s, UNVERIFIED_BODY_TIMEOUT_S),
+        )
+        with self.gate.enter():
+            body = await read_body(request, limits)
+            return adapter.verify(replace(raw, body=body), self.now())
+
+    def _submissions(self, messages: Sequence[PlatformMessage]) -> list[Submission]:
+        account = self.connection.account
+        if len(messages) == 1:
+            return [submission_of(account, messages[0])]
+        found: list[Submission] = []
+        for message in messages:
+            try:
+                found.append(submission_of(account, message))
+            except InvalidMessage as exc:
+                # One bad message must not lose the batch that it came in.
+                metrics.refused.labels(account.channel, exc.code).inc()
+        return found
+
+    async def _keep(self, submissions: Sequence[Submission]) -> None:
+        channel = self.connection.account.channel
+        deadline = Deadline.after(self.connection.adapter.limits.ack_s)
+        for accepted in await self.receive(submissions, deadline=deadline):
+            outcome = "accepted" if accepted.is_new else "repeated"
+            metrics.accepted.labels(channel, outcome).inc()
+        if not submissions:
+            metrics.accepted.labels(channel, "ignored").inc()
+
+    def _unreadable(self, error: ClawdbotError) -> HTTPAnswer:
+        answer = self.connection.adapter.unreadable
+        if answer is None:
+            raise error
+        channel = self.connection.account.channel
+        metrics.refused.labels(channel, error.code).inc()
+        log.warning("message not understood", extra={"channel": channel, "code": error.code})
+        return answer
+
+
+def _raw(request: Request, public_url: str) -> RawRequest:
+    query = request.scope["query_string"].decode("latin-1")
+    try:
+        parameters = parse_qsl(query, keep_blank_values=True, max_num_fields=MAX_PARAMETERS)
+    except ValueError as exc:
+        raise BadPayload("the query has too many parameters") from exc
+    path = request.scope["path"]
+    return RawRequest(
+        method=request.method,
+        url=f"{public_url}{path}?{query}" if query else f"{public_url}{path}",
+        query=tuple(parameters),
+        headers=tuple(request.scope["headers"]),
+    )
+
+
+def _response(answer: HTTPAnswer) -> Response:
+    headers = {"Content-Type": answer.content_type, **dict(answer.headers)}
+    return Response(answer.body, status_code=answer.status, headers=headers)

@@ -1,0 +1,1 @@
+"""Chat platforms: one file each, which nothing else in the gateway knows by name."""

@@ -1,0 +1,187 @@
+"""What a chat platform's adapter is: pure and synchronous towards us, asynchronous outwards.
+
+Reading the body, limits, dedupe, publishing and errors are the core's; no adapter can skip them.
+The core calls, in this order: `admit` (headers only), `verify` (exact bytes), `read`. Whatever
+`read` returned is published, and then answered.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Generic, Protocol, TypeVar
+
+import httpx
+from pydantic import BaseModel, ConfigDict
+
+from clawdbot.gateway.adapters.platforms.keys import Keys, SecretRule
+from clawdbot.gateway.adapters.platforms.requests import HTTPAnswer, RawRequest, Verified
+from clawdbot.gateway.domain.messages import ReplyPart
+from clawdbot.gateway.domain.splitting import TextLimit
+from clawdbot.schema.deadline import Deadline
+from clawdbot.schema.ids import Channel, Tenant
+from clawdbot.schema.messages import Attachment
+
+GROUP = "clawdbot.gateway.platforms"
+"""Entry points of this group are `Platform` objects; their names are the platforms'."""
+
+Address = Mapping[str, Any]
+"""Where a reply goes, in the adapter's own words; values are what MessagePack can hold."""
+
+
+@dataclass(frozen=True)
+class PlatformMessage:
+    """What one person said, as the platform tells it."""
+
+    event_id: str
+    """Signed, the same at every redelivery, and another one for every other message."""
+    sender_id: str
+    content: str
+    place: tuple[str, ...]
+    """What makes the conversation, in the platform's ids: channel, and thread if there is one."""
+    timestamp: int | None = None
+    """Unix seconds by the platform's clock; None means now."""
+    attachments: tuple[Attachment, ...] = ()
+    """URLs never hold a token of ours."""
+    thread_id: str | None = None
+    address: Address = field(default_factory=dict)
+    holds_token: bool = False
+    """Whether `address` holds a token: then it is encrypted on its way through the stack."""
+
+
+@dataclass(frozen=True)
+class Received:
+    """What a verified request means."""
+
+    messages: tuple[PlatformMessage, ...] = ()
+    """None for handshakes, events that we do not handle, and what bots or we ourselves said."""
+    answer: HTTPAnswer = field(default_factory=HTTPAnswer)
+    """Sent once all messages are kept, also when they were kept before."""
+    on_failure: HTTPAnswer | None = None
+    """Sent when they could not be kept; None asks the platform to try again (503)."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What the platform takes and how long it waits."""
+
+    text: TextLimit
+    body_bytes: int = 1_048_576
+    """Longest request body; lower it to 65,536 where the platform stays below."""
+    ack_s: float = 2.0
+    """Time to have the messages kept, below the platform's own deadline for the answer."""
+
+
+@dataclass(frozen=True)
+class Capabilities:
+    """What the core may ask for; an instance may differ from another by its settings."""
+
+    replies: bool = True
+    """Whether `send` works; without it replies are stored and nobody takes them."""
+    edits: bool = False
+    """Whether the adapter is `Editing` too."""
+    typing: bool = False
+    """Whether the adapter is `ShowsTyping` too."""
+
+
+class PlatformAdapter(Protocol):
+    """Speaks with one account of a platform. All state it may have is that of its API client."""
+
+    methods: frozenset[str]
+    """HTTP methods that the platform uses; others get 405."""
+    limits: Limits
+    capabilities: Capabilities
+    unreadable: HTTPAnswer | None
+    """Answer to authentic bytes that `read` refuses; None tells the sender with 400 or 422."""
+
+    def admit(self, request: RawRequest) -> None:
+        """Pass when `request`, whose body is still empty, has each header that `verify` needs once.
+
+        A secret that is a header itself is compared here already.
+
+        Raises:
+            Unauthenticated: it does not.
+        """
+        ...
+
+    def verify(self, request: RawRequest, now: float) -> Verified:
+        """Return the payload of an authentic request, decrypted.
+
+        Args:
+            request: with the exact bytes of the body.
+            now: Unix seconds; what is signed must be near it, before and after.
+
+        Raises:
+            Unauthenticated: forged, stale or from the future.
+        """
+        ...
+
+    def read(self, verified: Verified) -> Received:
+        """Return what the request means; pure.
+
+        Raises:
+            BadPayload: no JSON, or whatever the platform speaks.
+            InvalidMessage: a field that we need is missing or wrong.
+        """
+        ...
+
+    async def send(self, part: ReplyPart, address: Address, *, deadline: Deadline) -> str | None:
+        """Send one part of a reply within `limits.text`; return the platform's id of it.
+
+        Raises:
+            Overloaded: not before `retry_after_s`.
+            Unavailable: it may work later.
+            Rejected: it never will: blocked, gone, not allowed.
+        """
+        ...
+
+
+class Editing(Protocol):
+    """An adapter that can rewrite what it sent."""
+
+    async def edit(self, sent_id: str, text: str, address: Address, *, deadline: Deadline) -> None:
+        """Replace the text of what `send` returned `sent_id` for; raises as `send`."""
+        ...
+
+
+class ShowsTyping(Protocol):
+    """An adapter that can show that an answer is being written."""
+
+    async def show_typing(self, address: Address, *, deadline: Deadline) -> None:
+        """Show it for some seconds; raises as `send`."""
+        ...
+
+
+class AccountSettings(BaseModel):
+    """Keys of an account in `config.yaml`, beside `tenant`; no secrets."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+S = TypeVar("S", bound=AccountSettings)
+
+
+@dataclass(frozen=True)
+class Account(Generic[S]):
+    """One account of a platform, as configured."""
+
+    platform: str
+    name: str
+    tenant: Tenant
+    channel: Channel
+    url: str
+    """Where the platform reaches us, from `app.public_url` alone; "" when that is not set."""
+    settings: S
+    keys: Mapping[str, Keys]
+    """By the `what` of each rule; optional ones that are not there are left out."""
+
+
+@dataclass(frozen=True)
+class Platform(Generic[S]):
+    """What an entry point names."""
+
+    settings: type[S]
+    build: Callable[[Account[S], httpx.AsyncClient], PlatformAdapter]
+    """Makes the adapter. The client is the account's own, follows no redirects and is closed by
+    the core. Raises ValueError, whose message holds no secret, for what cannot work."""
+    secrets: tuple[SecretRule, ...]

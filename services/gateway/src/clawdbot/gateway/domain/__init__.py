@@ -1,0 +1,1 @@
+"""What is true at the edge, whatever carries it."""

@@ -1,0 +1,286 @@
+"""What every installed platform has to do; its traffic is in `platforms/<name>.py`."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
+from importlib import import_module
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import httpx
+import pytest
+import pytest_asyncio
+
+from clawdbot.gateway.adapters.platforms.addresses import SealedAddresses
+from clawdbot.gateway.adapters.platforms.connections import Connection, PlatformSender
+from clawdbot.gateway.adapters.platforms.registry import load, names
+from clawdbot.gateway.adapters.platforms.requests import RawRequest
+from clawdbot.gateway.domain.messages import ReplyPart
+from clawdbot.runtime.config import ConfigError
+from clawdbot.schema.deadline import Deadline
+from clawdbot.schema.errors import ClawdbotError, Overloaded, Rejected, Unavailable
+from services.gateway.tests.platforms.samples import NOW, Samples, account_of, adapter_of
+
+GARBAGE = (b"", b"not json", b"[]", b"{}", b"null", b"\xff\xfe", b"[" * 5000, b'{"a":NaN}')
+
+
+@pytest.fixture(params=names())
+def samples(request: pytest.FixtureRequest) -> Samples:
+    module = import_module(f"services.gateway.tests.platforms.{request.param}")
+    return module.SAMPLES
+
+
+@pytest_asyncio.fixture
+async def ask(door, samples: Samples, tmp_path: Path) -> AsyncIterator[Callable]:
+    """Send a request to the whole application, at the moment `NOW`."""
+    async with httpx.AsyncClient() as unused:
+        adapter = adapter_of(samples, tmp_path, unused)
+        door.connections.append(Connection(account_of(samples, tmp_path), adapter))
+        door.clock = lambda: NOW
+        transport = httpx.ASGITransport(door.app(), raise_app_exceptions=False)
+        async with httpx.AsyncClient(transport=transport, base_url="http://gateway") as client:
+
+            async def send(raw: RawRequest) -> httpx.Response:
+                parts = urlsplit(raw.url)
+                path = f"{parts.path}?{parts.query}" if parts.query else parts.path
+                headers = list(raw.headers)
+                return await client.request(raw.method, path, content=raw.body, headers=headers)
+
+            yield send
+
+
+def changed(raw: RawRequest, name: str, *values: bytes) -> RawRequest:
+    rest = tuple(pair for pair in raw.headers if pair[0] != name.encode())
+    return replace(raw, headers=(*rest, *((name.encode(), value) for value in values)))
+
+
+def value_of(raw: RawRequest, name: str) -> bytes:
+    return next(value for key, value in raw.headers if key == name.encode())
+
+
+async def test_a_message_is_kept_and_answered_as_the_platform_wants(door, ask, samples) -> None:
+    answer = await ask(samples.request(samples.message, NOW))
+
+    (message,) = door.inbox.kept.values()
+    assert (message.platform, message.channel) == (samples.platform, samples.platform)
+    assert (message.sender_id, message.content) == (samples.sender_id, samples.content)
+    assert message.reply_to
+    assert (answer.status_code, answer.content) == (samples.ack.status, samples.ack.body)
+
+
+async def test_a_redelivery_is_kept_once_and_answered_the_same(door, ask, samples) -> None:
+    first = await ask(samples.request(samples.message, NOW))
+    again = await ask(samples.request(samples.redelivered or samples.message, NOW + 1))
+
+    assert (first.status_code, first.content) == (again.status_code, again.content)
+    assert len(door.inbox.kept) == 1
+
+
+async def test_a_message_that_is_not_kept_is_never_acknowledged(door, ask, samples) -> None:
+    door.inbox.failure = Unavailable("the broker is not reachable")
+    answer = await ask(samples.request(samples.message, NOW))
+
+    assert answer.status_code == samples.failure_status
+    assert (answer.status_code, answer.content) != (samples.ack.status, samples.ack.body)
+
+
+@pytest.mark.parametrize("way", ["missing", "empty", "doubled", "not ascii", "changed", "long"])
+async def test_a_header_that_is_not_right_is_401(door, ask, samples, way: str) -> None:
+    raw = samples.request(samples.message, NOW)
+
+    answers = [
+        await ask(changed(raw, name, *spoilt(value_of(raw, name), way)))
+        for name in samples.signature_headers
+    ]
+
+    assert {answer.status_code for answer in answers} == {401}
+    assert {answer.headers["content-type"] for answer in answers} == {"application/problem+json"}
+    assert not door.inbox.kept
+
+
+def spoilt(value: bytes, way: str) -> list[bytes]:
+    return {
+        "missing": [],
+        "empty": [b""],
+        "doubled": [value, value],
+        "not ascii": [b"\xff" + value[1:]],
+        "changed": [value[:-2] + (b"00" if value[-2:] != b"00" else b"11")],
+        "long": [value * 2000],
+    }[way]
+
+
+async def test_a_missing_header_is_refused_before_the_body_is_read(ask, samples) -> None:
+    raw = samples.request(b"x" * 2_000_000, NOW)
+
+    answers = [await ask(changed(raw, name)) for name in samples.signature_headers]
+
+    # A body that was read would have been too large.
+    statuses = {answer.status_code for answer in answers}
+    assert statuses <= ({401, 413} if samples.reads_unsigned else {401})
+
+
+async def test_a_changed_body_publishes_nothing(door, ask, samples, tmp_path: Path) -> None:
+    raw = samples.request(samples.message, NOW)
+    signs_body = samples.request(samples.message + b" ", NOW).headers != raw.headers
+
+    answer = await ask(replace(raw, body=samples.message + b" "))
+
+    assert not signs_body or (answer.status_code == 401 and not door.inbox.kept)
+
+
+@pytest.mark.parametrize("direction", [-1, 1])
+async def test_outside_the_window_it_is_401(door, ask, samples, direction: int) -> None:
+    if samples.window_s is None:
+        pytest.skip("the platform signs no time")
+    inside = await ask(samples.request(samples.message, NOW + direction * (samples.window_s - 1)))
+    outside = await ask(samples.request(samples.message, NOW + direction * (samples.window_s + 1)))
+
+    assert (inside.status_code, outside.status_code) == (samples.ack.status, 401)
+
+
+async def test_what_needs_no_reply_is_acknowledged_and_not_kept(door, ask, samples) -> None:
+    answers = [await ask(samples.request(body, NOW)) for body in samples.ignored]
+
+    assert all(200 <= answer.status_code < 300 for answer in answers)
+    assert not door.inbox.kept
+
+
+async def test_handshakes_are_answered_and_not_kept(door, ask, samples) -> None:
+    for request, expected in samples.handshakes:
+        answer = await ask(request(NOW))
+
+        assert (answer.status_code, answer.content) == (expected.status, expected.body)
+    assert not door.inbox.kept
+
+
+@pytest.mark.parametrize("body", GARBAGE)
+async def test_authentic_garbage_is_the_senders_fault(door, ask, samples, body: bytes) -> None:
+    answer = await ask(samples.request(body, NOW))
+
+    assert answer.status_code in samples.garbage_status | {400, 401}
+    assert not door.inbox.kept
+
+
+async def test_other_methods_are_405(ask, samples) -> None:
+    raw = samples.request(samples.message, NOW)
+
+    answer = await ask(replace(raw, method="DELETE"))
+
+    assert (answer.status_code, answer.json()["code"]) == (405, "method_not_allowed")
+    assert "POST" in answer.headers["allow"]
+
+
+@pytest.mark.parametrize("value", [None, b"  \n", b"short"])
+def test_a_missing_blank_or_short_secret_is_refused_by_name(
+    samples, tmp_path: Path, value: bytes | None
+) -> None:
+    platform = load([samples.platform])[samples.platform]
+    required = [rule for rule in platform.secrets if rule.is_required]
+    for rule in required:
+        others = {what: text for what, text in samples.secrets.items() if what != rule.what}
+        given = {} if value is None else {rule.what: value}
+        (tmp_path / f"{samples.platform}_default_{rule.what}").unlink(missing_ok=True)
+
+        with pytest.raises(ConfigError, match=f"{samples.platform}_default_{rule.what}"):
+            account_of(replace(samples, secrets={**others, **given}), tmp_path)
+
+
+def test_an_unknown_key_is_refused_by_name(samples, tmp_path: Path) -> None:
+    settings = {**samples.settings, "no_such_key": 1}
+
+    with pytest.raises(ConfigError, match=r"default\.no_such_key"):
+        account_of(replace(samples, settings=settings), tmp_path)
+
+
+def test_nothing_shows_a_secret(samples, tmp_path: Path) -> None:
+    account = account_of(samples, tmp_path)
+    request = samples.request(samples.message, NOW)
+
+    shown = repr(account) + repr(adapter_of(samples, tmp_path)) + repr(request)
+
+    assert not any(secret.decode() in shown for secret in samples.secrets.values())
+
+
+class Sending:
+    """Sends a reply to the sample's message, with the platform's API played by a function."""
+
+    def __init__(self, door, samples: Samples, directory: Path) -> None:
+        self._door, self._samples, self._directory = door, samples, directory
+        self.requests: list[httpx.Request] = []
+
+    async def send(
+        self, reply_to, api: Callable[[httpx.Request], httpx.Response], text: str = "hi there"
+    ) -> None:
+        def play(request: httpx.Request) -> httpx.Response:
+            self.requests.append(request)
+            return api(request)
+
+        raw = self._samples.request(self._samples.message, NOW)
+        async with httpx.AsyncClient(transport=httpx.MockTransport(play)) as client:
+            account = account_of(self._samples, self._directory)
+            adapter = adapter_of(self._samples, self._directory, client)
+            connection = Connection(account, adapter)
+            reply = reply_to(await self._kept(connection, raw), text)
+            part = ReplyPart(reply, text, 0, 1, "idempotencykeyofthispart")
+            sender = PlatformSender(connection, SealedAddresses(b"k" * 32))
+            await sender.send(part, deadline=Deadline.after(5))
+
+    async def _kept(self, connection: Connection, raw: RawRequest):
+        self._door.connections[:] = [connection]
+        self._door.clock = lambda: NOW
+        transport = httpx.ASGITransport(self._door.app(), raise_app_exceptions=False)
+        async with httpx.AsyncClient(transport=transport, base_url="http://gateway") as client:
+            await client.request(
+                raw.method, urlsplit(raw.url).path, content=raw.body, headers=list(raw.headers)
+            )
+        (message,) = self._door.inbox.kept.values()
+        return message
+
+
+@pytest.fixture
+def sending(door, samples: Samples, tmp_path: Path) -> Sending:
+    return Sending(door, samples, tmp_path)
+
+
+async def test_a_reply_goes_to_where_the_message_came_from(sending, reply_to, samples) -> None:
+    await sending.send(reply_to, samples.api)
+
+    assert sending.requests
+    assert any("hi there" in request.content.decode() for request in sending.requests)
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected", "wait_s"),
+    [
+        (
+            httpx.Response(429, headers={"Retry-After": "7"}, json={"retry_after": 7.0}),
+            Overloaded,
+            7,
+        ),
+        (httpx.Response(500), Unavailable, None),
+        (httpx.Response(502, text="<html>"), Unavailable, None),
+        (httpx.ConnectError("refused"), Unavailable, None),
+        (httpx.ReadTimeout("slow"), Unavailable, None),
+        (httpx.Response(400, json={}), Rejected, None),
+        (httpx.Response(302, headers={"Location": "https://evil.example"}), Rejected, None),
+    ],
+)
+async def test_a_failed_send_says_whether_to_try_again(
+    sending,
+    reply_to,
+    samples,
+    answer: httpx.Response | Exception,
+    expected: type[ClawdbotError],
+    wait_s: float | None,
+) -> None:
+    def fail(request: httpx.Request) -> httpx.Response:
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    with pytest.raises(expected) as error:
+        await sending.send(reply_to, fail)
+
+    assert error.value.retry_after_s == wait_s
+    assert not any(secret.decode() in error.value.message for secret in samples.secrets.values())
