@@ -131,7 +131,7 @@ def test_every_rpc_and_stream_is_in_the_asyncapi_document(document: dict[str, An
 def test_the_asyncapi_document_says_who_asks_and_who_answers(document: dict[str, Any]) -> None:
     recall = document["operations"]["memory.recall"]
 
-    assert recall["x-asked-by"] == ["gateway", "assistant"]
+    assert recall["x-asked-by"] == ["assistant"]
     assert recall["x-answered-by"] == ["memory"]
     assert document["channels"]["memory.recall"]["address"] == "claw.rpc.memory.recall"
     assert document["channels"]["inference.chat"]["address"] == "claw.rpc.inference.{model}.chat"
