@@ -32,6 +32,7 @@ FORMATS = {
     secrets.MEMORY_MASTER: ("encrypts the keys that memories are encrypted with",
                             f"32 bytes, raw, as 64 hex digits or as base64; {MADE}"),
     secrets.AUDIT: ("authenticates audit records", HEX),
+    secrets.REPLY: ("encrypts reply addresses that hold a platform's token", HEX),
 }  # fmt: skip
 SEED = "NKEY user seed (`SU...`)"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from importlib import import_module
@@ -129,6 +130,26 @@ async def test_a_changed_body_publishes_nothing(door, ask, samples, tmp_path: Pa
     assert not signs_body or (answer.status_code == 401 and not door.inbox.kept)
 
 
+async def test_mutated_requests_never_fail_and_never_say_anything_else(door, ask, samples) -> None:
+    chance = random.Random(7)
+    raw = samples.request(samples.message, NOW)
+    signs_body = samples.request(samples.message + b" ", NOW).headers != raw.headers
+
+    for _ in range(300):
+        name = chance.choice(samples.signature_headers)
+        headers = changed(raw, name, flipped(value_of(raw, name), chance))
+        body = replace(raw, body=flipped(raw.body, chance))
+        answer = await ask(body if signs_body and chance.random() < 0.5 else headers)
+        assert answer.status_code < 500
+
+    assert {message.content for message in door.inbox.kept.values()} <= {samples.content}
+
+
+def flipped(data: bytes, chance: random.Random) -> bytes:
+    at = chance.randrange(len(data))
+    return data[:at] + bytes([data[at] ^ chance.randrange(1, 256)]) + data[at + 1 :]
+
+
 @pytest.mark.parametrize("direction", [-1, 1])
 async def test_outside_the_window_it_is_401(door, ask, samples, direction: int) -> None:
     if samples.window_s is None:
@@ -246,8 +267,8 @@ def sending(door, samples: Samples, tmp_path: Path) -> Sending:
 async def test_a_reply_goes_to_where_the_message_came_from(sending, reply_to, samples) -> None:
     await sending.send(reply_to, samples.api)
 
-    assert sending.requests
-    assert any("hi there" in request.content.decode() for request in sending.requests)
+    said = [f"{request.url} {request.content.decode()}" for request in sending.requests]
+    assert any("hi there" in told and samples.destination in told for told in said)
 
 
 @pytest.mark.parametrize(

@@ -85,6 +85,13 @@ def test_a_code_block_that_is_cut_is_closed_and_opened_again() -> None:
     assert [line for part in parts for line in part.split("\n")[1:-1]] == lines
 
 
+@pytest.mark.parametrize("length", range(90, 150))
+def test_there_is_always_room_to_close_a_code_block(length: int) -> None:
+    parts = split("````````\n" + "x" * length, TextLimit(128))
+
+    assert all(len(part) <= 128 and open_fence(part) is None for part in parts)
+
+
 def test_a_code_block_that_ends_at_the_cut_is_not_opened_again() -> None:
     text = "```\n" + "x" * 114 + "\n```\nafter " + "y" * 60
 

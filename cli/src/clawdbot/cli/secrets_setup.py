@@ -27,13 +27,12 @@ from clawdbot.runtime.secrets import (
     MEMORY_MASTER,
     PRINCIPAL_PRIVATE,
     PRINCIPAL_PUBLIC,
+    REPLY,
     WEBHOOK,
     bus_seed,
 )
 from clawdbot.schema.permissions import USERS
 
-REPLY = "reply_key"
-"""The gateway encrypts reply addresses with it that hold a platform's token."""
 _BYTES = 32
 
 

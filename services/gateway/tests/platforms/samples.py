@@ -36,6 +36,8 @@ class Samples:
     """Answer to `message`."""
     api: Callable[[httpx.Request], httpx.Response]
     """The platform's API when all is well."""
+    destination: str
+    """Stands in the body or URL of a request that replies to `message`: its chat's id."""
     settings: dict[str, object] = field(default_factory=dict)
     redelivered: bytes | None = None
     """`message` as the platform sends it again; None when that is the same bytes."""

@@ -45,6 +45,7 @@ SAMPLES = Samples(
     sender_id="u1",
     content="hello",
     ack=HTTPAnswer(),
+    destination=EVENT_ID,
     api=lambda _: httpx.Response(204),
     ignored=(json.dumps({"type": "user.created", "timestamp": "x", "data": {}}).encode(),),
     signature_headers=("webhook-id", "webhook-timestamp", "webhook-signature"),

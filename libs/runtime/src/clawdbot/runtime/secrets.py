@@ -19,6 +19,8 @@ PRINCIPAL_PUBLIC = "principal_public_key"
 JETSTREAM = "jetstream_key"
 MEMORY_MASTER = "memory_master_key"
 AUDIT = "audit_key"
+REPLY = "reply_key"
+"""Encrypts reply addresses that hold a platform's token, on their way through the stack."""
 
 
 def bus_seed(user: str) -> str:

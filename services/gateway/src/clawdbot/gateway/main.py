@@ -16,7 +16,7 @@ from clawdbot.gateway.adapters.endpoint_webhook import WebhookEndpoint
 from clawdbot.gateway.adapters.http_app import Endpoints, build_app
 from clawdbot.gateway.adapters.jwt_auth import Tokens
 from clawdbot.gateway.adapters.model_watch import ModelWatch
-from clawdbot.gateway.adapters.platforms.addresses import REPLY_KEY, SealedAddresses
+from clawdbot.gateway.adapters.platforms.addresses import SealedAddresses
 from clawdbot.gateway.adapters.platforms.connections import Connection, PlatformSender, connect
 from clawdbot.gateway.adapters.platforms.registry import configured, load, paths
 from clawdbot.gateway.adapters.records import Links
@@ -70,7 +70,7 @@ async def _connect(runtime: Runtime, settings: Settings) -> list[Connection]:
 
 
 async def _deliver_parts(runtime: Runtime, connection: Connection) -> None:
-    sender = PlatformSender(connection, _key(runtime.secrets, REPLY_KEY, SealedAddresses))
+    sender = PlatformSender(connection, _key(runtime.secrets, secrets.REPLY, SealedAddresses))
     handler = DeliverParts(sender, connection.adapter.limits.text)
     consumer = delivery(connection.account.channel)
     await runtime.consume(OUTBOUND, consumer, OutboundMessage, handler, concurrency=16)
@@ -108,7 +108,7 @@ def _platforms(
 ) -> dict[str, PlatformEndpoint]:
     if not connections:
         return {}
-    receive = Receive(accept, _key(found, REPLY_KEY, SealedAddresses))
+    receive = Receive(accept, _key(found, secrets.REPLY, SealedAddresses))
     limits = BodyLimits(settings.max_body_bytes, settings.body_timeout_s)
     return {
         path: endpoint

@@ -18,8 +18,6 @@ from clawdbot.schema.errors import InvalidMessage, Rejected
 from clawdbot.schema.ids import Channel, MessageId
 from clawdbot.schema.messages import OutboundMessage
 
-REPLY_KEY = "reply_key"
-"""Name of the secret that seals addresses; the same on every gateway replica."""
 MIN_KEY_BYTES = 32
 MAX_ADDRESS_BYTES = 8192
 _PLAIN, _SEALED = b"\x00", b"\x01"

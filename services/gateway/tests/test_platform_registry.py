@@ -1,0 +1,110 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from clawdbot.gateway.adapters.platforms.keys import Keys, SecretRule, read_keys
+from clawdbot.gateway.adapters.platforms.registry import configured, load, names, paths
+from clawdbot.runtime.config import ConfigError, Platforms
+from clawdbot.runtime.secrets import Secrets
+
+WHSEC = b"whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+
+
+@pytest.fixture
+def secrets(tmp_path: Path) -> Secrets:
+    for account in ("default", "second"):
+        (tmp_path / f"standard_webhooks_{account}_secret").write_bytes(WHSEC)
+    return Secrets(tmp_path)
+
+
+def platforms(**section: object) -> Platforms:
+    return Platforms.model_validate({"standard_webhooks": section})
+
+
+def test_platforms_are_found_by_their_entry_points() -> None:
+    assert "standard_webhooks" in names()
+
+
+def test_an_unknown_platform_is_refused_with_the_nearest_name() -> None:
+    with pytest.raises(ConfigError, match="did you mean standard_webhooks"):
+        load(["standard_webhook"])
+    with pytest.raises(ConfigError, match="did you mean webhook"):
+        load(["webhok"])
+
+
+def test_each_account_has_a_tenant_a_channel_and_an_address(secrets: Secrets) -> None:
+    found = configured(
+        platforms(accounts={"default": {}, "second": {"tenant": "acme"}}),
+        load(["standard_webhooks"]),
+        secrets,
+        "https://bot.example",
+    )
+
+    first, second = found
+    assert (first.channel, first.tenant) == ("standard_webhooks", "default")
+    assert (second.channel, second.tenant) == ("standard_webhooks-second", "acme")
+    assert first.url == "https://bot.example/webhooks/standard_webhooks"
+    assert second.url == "https://bot.example/webhooks/standard_webhooks/second"
+    assert paths(first) == (
+        "/webhooks/standard_webhooks",
+        "/webhooks/standard_webhooks/default",
+    )
+    assert paths(second) == ("/webhooks/standard_webhooks/second",)
+
+
+def test_a_platform_that_is_switched_off_needs_no_secret(tmp_path: Path) -> None:
+    known = load(["standard_webhooks"])
+
+    assert configured(platforms(enabled=False), known, Secrets(tmp_path), "") == []
+
+
+@pytest.mark.parametrize(
+    ("own", "message"),
+    [
+        ({"calback_url": "https://x"}, "default.calback_url; did you mean callback_url"),
+        ({"tennant": "x"}, "default.tennant; did you mean tenant"),
+        ({"callback_url": "nonsense"}, "default.callback_url: "),
+    ],
+)
+def test_a_wrong_key_is_refused_by_its_whole_name(
+    secrets: Secrets, own: dict[str, object], message: str
+) -> None:
+    with pytest.raises(ConfigError) as error:
+        configured(platforms(accounts={"default": own}), load(["standard_webhooks"]), secrets, "")
+
+    assert f"platforms.standard_webhooks.accounts.{message}" in str(error.value)
+
+
+def test_a_secret_may_have_several_values_of_which_the_first_is_sent(tmp_path: Path) -> None:
+    (tmp_path / "name").write_bytes(b"first secret of ours\n\n second secret of ours \n")
+
+    keys = read_keys(Secrets(tmp_path), "name", SecretRule("what"))
+
+    assert keys is not None
+    assert list(keys) == [b"first secret of ours", b"second secret of ours"]
+    assert keys.text == "first secret of ours"
+    assert "first" not in repr(keys)
+
+
+def test_every_value_has_to_be_long_enough(tmp_path: Path) -> None:
+    (tmp_path / "name").write_bytes(b"first secret of ours\nshort")
+
+    with pytest.raises(ConfigError, match="'name' needs at least 16 bytes"):
+        read_keys(Secrets(tmp_path), "name", SecretRule("what"))
+
+
+def test_an_optional_secret_may_be_missing_but_not_short(tmp_path: Path) -> None:
+    rule = SecretRule("what", is_required=False)
+
+    assert read_keys(Secrets(tmp_path), "name", rule) is None
+
+    (tmp_path / "name").write_bytes(b"short")
+    with pytest.raises(ConfigError, match="name"):
+        read_keys(Secrets(tmp_path), "name", rule)
+
+
+def test_a_secret_that_is_sent_as_text_is_ascii() -> None:
+    with pytest.raises(ValueError, match="ASCII"):
+        _ = Keys("gehe\u00edm".encode()).text
