@@ -21,7 +21,7 @@ from clawdbot.schema.errors import ErrorReply, NotFound, Unavailable
 from clawdbot.schema.executor import PlanReply, PlanRequest, Risk
 from clawdbot.schema.messages import DeltaEnd, OutboundMessage, Usage
 
-MANDATE = Mandate("signed", Deadline.after(60))
+MANDATE = Mandate("signed", Deadline.after(3600))
 REQUEST = inference.ChatRequest(messages=(inference.ChatTurn(role="user", content="hi"),))
 DONE = inference.ChatDone(
     text="ab",

@@ -22,7 +22,7 @@ from clawdbot.schema.inference import (
 )
 from clawdbot.schema.rpc import Call
 
-CALL = Call(Deadline.after(60))
+CALL = Call(Deadline.after(3600))
 
 
 def request(content: str = "hi", **options: object) -> ChatRequest:

@@ -31,7 +31,7 @@ Model = TypeVar("Model", bound=Running)
 LIMITS = Limits(threads=1, max_queue=8, slots=2, context_length=512)
 ONE_SLOT = Limits(threads=1, max_queue=8, slots=1, context_length=512)
 ENDLESS = {"stop_token_ids": [9999], "context_length": 512}
-CALL = Call(Deadline.after(600))
+CALL = Call(Deadline.after(3600))
 
 
 @asynccontextmanager

@@ -20,7 +20,7 @@ from clawdbot.schema.rpc import Call
 
 from .support import Service, call, memory, opened, remembering
 
-SOON = Deadline.after(60)
+SOON = Deadline.after(3600)
 
 
 async def test_a_memory_is_kept_once_however_often_it_is_sent(service: Service) -> None:

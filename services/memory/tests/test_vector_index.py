@@ -27,7 +27,7 @@ from .support import memory
 ANN = Owner(Tenant("acme"), "ann")
 BOB = Owner(Tenant("acme"), "bob")
 CAT = Owner(Tenant("acme"), "cat")
-SOON = Deadline.after(60)
+SOON = Deadline.after(3600)
 
 
 def unit(*values: float) -> Vector:
