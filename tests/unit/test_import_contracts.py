@@ -36,6 +36,11 @@ OTHERS = {
     "exporter.graph": "",
     "gateway.adapters.webhook": "",
     "gateway.adapters.chat": "",
+    "gateway.adapters.platforms.discord": "",
+    "gateway.adapters.platforms.feishu": "",
+    "gateway.adapters.platforms.slack": "",
+    "gateway.adapters.platforms.standard_webhooks": "",
+    "gateway.adapters.platforms.telegram": "",
 }
 
 LAYERS = "services stand on runtime, runtime on schema; services never meet"
@@ -45,6 +50,7 @@ NO_IO = "the inside knows no I/O"
 NATS = "only runtime speaks NATS"
 EXPORTER = "the model builder stands alone"
 WAYS_IN = "ways in do not know each other"
+PLATFORMS = "platforms do not know each other"
 
 
 @dataclass(frozen=True)
@@ -70,6 +76,11 @@ VIOLATIONS = (
     Violation(NATS, "gateway.adapters.store", "import nats"),
     Violation(EXPORTER, "exporter.graph", "import clawdbot.schema.wire"),
     Violation(WAYS_IN, "gateway.adapters.webhook", "import clawdbot.gateway.adapters.chat"),
+    Violation(
+        PLATFORMS,
+        "gateway.adapters.platforms.slack",
+        "import clawdbot.gateway.adapters.platforms.telegram",
+    ),
 )
 
 
