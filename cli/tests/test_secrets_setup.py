@@ -103,3 +103,24 @@ def test_a_private_key_that_is_none_is_said_so(directory: Path) -> None:
 
     with pytest.raises(Failure, match="principal_private_key"):
         ensure_secrets(directory)
+
+
+def test_a_folder_that_others_can_write_is_refused(tmp_path: Path) -> None:
+    folder = tmp_path / "secrets"
+    folder.mkdir()
+    folder.chmod(0o777)
+    (folder / "jwt_secret").write_text("planted by somebody")
+
+    with pytest.raises(Failure, match="written by others"):
+        ensure_secrets(folder)
+
+
+def test_secrets_that_others_could_read_are_closed(tmp_path: Path) -> None:
+    folder = tmp_path / "secrets"
+    folder.mkdir(mode=0o700)
+    (folder / "jwt_secret").write_text("x" * 64)
+    (folder / "jwt_secret").chmod(0o644)
+
+    ensure_secrets(folder)
+
+    assert (folder / "jwt_secret").stat().st_mode & 0o777 == 0o600

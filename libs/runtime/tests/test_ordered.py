@@ -11,6 +11,8 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from clawdbot.runtime import leases
 from clawdbot.runtime.attempts import Pace
@@ -25,9 +27,17 @@ from clawdbot.schema import streams, subjects
 from clawdbot.schema.codec import encode
 from clawdbot.schema.deadline import Deadline
 from clawdbot.schema.delivery import Delivery
-from clawdbot.schema.errors import ClawdbotError, ErrorReply, NotFound, Overloaded, Unavailable
+from clawdbot.schema.errors import (
+    ClawdbotError,
+    ErrorReply,
+    InvalidMessage,
+    NotFound,
+    Overloaded,
+    Unavailable,
+)
 from clawdbot.schema.ids import Channel, ConversationId, MessageId, Tenant
 from clawdbot.schema.messages import InboundMessage, OutboundMessage
+from clawdbot.schema.principal import Principal, PrincipalSigner
 
 TENANT = Tenant("default")
 PACE = Pace(concurrency=8, ack_wait_s=1.5, max_attempts=3)
@@ -660,3 +670,29 @@ async def test_a_redriven_reply_keeps_its_part(stack: LocalBus) -> None:
         subject = await DeadLetterDesk(operator).redrive(number)
 
     assert subjects.parse_outbound(subject).part == 2
+
+
+async def test_a_letter_whose_principal_expired_is_kept_and_the_reason_said(
+    stack: LocalBus,
+) -> None:
+    principal = Principal(
+        tenant=TENANT,
+        user="ann",
+        scopes=frozenset(),
+        conversation_id=ConversationId("c"),
+        channel=Channel("webhook"),
+    )
+    key = Ed25519PrivateKey.generate().private_bytes(
+        Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()
+    )
+    old = PrincipalSigner(key, ttl_s=-3600).sign(principal)
+    raw = Raw("claw.in.default.c.c-0", 1, {"Claw-Principal": old}, encode(message("c", 0)), 0)
+    async with stack.bus("assistant") as author, stack.bus("operator") as operator:
+        await DeadLetters(author).bury(streams.INBOUND, "w", raw, 1, NotFound("gone"))
+        desk = DeadLetterDesk(operator)
+        [(number, _)] = await desk.list()
+
+        with pytest.raises(InvalidMessage, match="no longer believed"):
+            await desk.redrive(number)
+
+        assert len(await desk.list()) == 1

@@ -20,7 +20,7 @@ from clawdbot.cli.failures import FAILED, explained
 from clawdbot.cli.models_commands import app as models_app
 from clawdbot.cli.options import DEFAULT_CONFIG, config_path
 from clawdbot.cli.sign import signature
-from clawdbot.cli.tokens import ALL_SCOPES, OWNER, make_token, parse_ttl
+from clawdbot.cli.tokens import ALL_SCOPES, DEFAULT_SCOPES, OWNER, make_token, parse_ttl
 from clawdbot.runtime.config import load_config
 from clawdbot.runtime.secrets import JWT, WEBHOOK, Secrets
 
@@ -116,7 +116,7 @@ def create_token(
     tenant: Annotated[str, typer.Option(help="whose data it reaches")] = "default",
     scopes: Annotated[
         str, typer.Option(help=f"separated by commas, of {', '.join(ALL_SCOPES)}")
-    ] = "chat,memory:read,memory:write",
+    ] = ",".join(DEFAULT_SCOPES),
     ttl: Annotated[str, typer.Option(help="how long it is good for, such as 30m, 12h, 7d")] = "24h",
 ) -> None:
     """Print a new API token, signed with the local secret."""

@@ -42,13 +42,28 @@ def ensure_secrets(directory: Path) -> list[str]:
     A secret that the environment gives needs no file.
 
     Raises:
-        Failure: a public key is wanted for a private key that cannot be read.
+        Failure: a public key is wanted for a private key that cannot be read, or others can write
+            to the folder, so that nobody knows whose secrets these are.
     """
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    _require_ours(directory)
     made = [name for name, make in _MAKERS.items() if _create(directory / name, make)]
     if _create(directory / PRINCIPAL_PUBLIC, lambda: _public_half(directory)):
         made.append(PRINCIPAL_PUBLIC)
     return made
+
+
+def _require_ours(directory: Path) -> None:
+    found = directory.stat()
+    if found.st_uid != os.geteuid() or found.st_mode & 0o022:
+        raise Failure(
+            f"{directory} belongs to somebody else or can be written by others",
+            fix=f"remove it if you do not know it, else: chown {os.geteuid()} and chmod 700",
+        )
+    directory.chmod(0o700)
+    for path in directory.iterdir():
+        if path.stat().st_mode & 0o077:
+            path.chmod(0o600)
 
 
 def names() -> list[str]:

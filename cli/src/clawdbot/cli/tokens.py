@@ -16,6 +16,8 @@ ISSUER = AUDIENCE = "clawdbot"
 OWNER = "owner"
 """Whom the tokens that `clawdbot` makes for itself speak for."""
 ALL_SCOPES = tuple(scope.value for scope in Scope)
+DEFAULT_SCOPES = (Scope.CHAT.value, Scope.MEMORY_READ.value, Scope.MEMORY_WRITE.value)
+"""Enough to talk and be remembered; who may approve or administrate asks for it by name."""
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
 
@@ -24,7 +26,7 @@ def make_token(
     *,
     user: str = OWNER,
     tenant: str = "default",
-    scopes: tuple[str, ...] = ALL_SCOPES,
+    scopes: tuple[str, ...] = DEFAULT_SCOPES,
     ttl: timedelta = timedelta(hours=24),
 ) -> str:
     """Return a token that speaks for `user` of `tenant` for `ttl`.

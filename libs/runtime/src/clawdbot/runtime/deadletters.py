@@ -25,6 +25,7 @@ from clawdbot.schema.errors import (
 )
 from clawdbot.schema.ids import MessageId, derived
 from clawdbot.schema.messages import DeadLetter, InboundMessage, OutboundMessage
+from clawdbot.schema.principal import has_expired
 from clawdbot.schema.streams import DEADLETTER, INBOUND, OUTBOUND, Stream
 
 log = logging.getLogger(__name__)
@@ -134,12 +135,18 @@ class DeadLetterDesk:
 
         Raises:
             NotFound: there is none with this number.
-            InvalidMessage: the letter was cut, or is of no stream that can be redriven.
+            InvalidMessage: the letter was cut, is too old, or is of no stream that can be redriven.
             Unavailable: the broker did not confirm.
         """
         letter = await self.show(number)
         subject, message = _renewed(letter, number)
         principal = letter.headers.get(headers.PRINCIPAL)
+        if principal is not None and has_expired(principal):
+            raise InvalidMessage(
+                "whom the message speaks for is no longer believed: it is too old",
+                field="number",
+                fix="ask its sender to send it again, then drop the letter",
+            )
         await self._bus.store_once(
             subject,
             message,
