@@ -28,6 +28,8 @@ M = TypeVar("M", bound=Wire)
 
 NO_DEADLINE_S = 3600.0
 """How long a message without a deadline may be worked on at a time."""
+NOTICES = 4
+"""How often it is tried to tell that a message was given up; the letter itself is kept by then."""
 LONGEST_PAUSE_S = 15.0
 """A longer wait before the next attempt holds nothing: the broker rings again when it is over."""
 
@@ -165,10 +167,13 @@ class Attempts(Generic[M]):
         wire = await self._dead_letters.bury(
             self._stream, self._consumer, kept.raw, attempts, error
         )
-        told = await attempt(self._handler.given_up(_delivery(kept, attempts), wire))
-        if told.error is not None:
-            # The letter is kept; a retry of the notice would hold up the whole conversation.
+        for tries in range(1, NOTICES + 1):
+            told = await attempt(self._handler.given_up(_delivery(kept, attempts), wire))
+            if told.error is None:
+                return
             log.error("nobody could be told", extra={"reason": told.error.message})
+            if not told.error.retryable or await self._stops_within(delay_s(tries, told.error)):
+                return
 
     async def _stops_within(self, seconds: float) -> bool:
         """Wait `seconds`, or until the process stops; return whether it does."""

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import logging
+
 from clawdbot.runtime.bus import Bus
 from clawdbot.schema import subjects
+from clawdbot.schema.errors import Unavailable
 from clawdbot.schema.ids import ConversationId
 from clawdbot.schema.messages import Delta, DeltaEnd
+
+log = logging.getLogger(__name__)
 
 
 class BusDeltas:
@@ -15,5 +20,11 @@ class BusDeltas:
         self._bus = bus
 
     async def send(self, conversation: ConversationId, piece: Delta | DeltaEnd) -> None:
-        """Broadcast one piece; nothing tells whether anybody heard it."""
-        await self._bus.broadcast(subjects.deltas(conversation), piece)
+        """Broadcast one piece; nothing tells whether anybody heard it, nor whether it went out.
+
+        What counts is the stored reply: a turn must not fail for want of listeners.
+        """
+        try:
+            await self._bus.broadcast(subjects.deltas(conversation), piece)
+        except Unavailable:
+            log.debug("piece not broadcast")
