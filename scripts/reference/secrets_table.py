@@ -30,7 +30,7 @@ FORMATS = {
     secrets.PRINCIPAL_PUBLIC: ("verifies it", "Ed25519, SubjectPublicKeyInfo PEM"),
     secrets.JETSTREAM: ("encrypts the broker's files", f"any text; {MADE} after a letter"),
     secrets.MEMORY_MASTER: ("encrypts the keys that memories are encrypted with",
-                            f"32 bytes, raw, as 64 hex digits or as base64; {MADE}"),
+                            f"32 bytes, as 64 hex digits or as base64; {MADE}"),
     secrets.AUDIT: ("authenticates audit records", HEX),
     secrets.REPLY: ("encrypts reply addresses that hold a platform's token", HEX),
 }  # fmt: skip

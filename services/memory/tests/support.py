@@ -91,7 +91,7 @@ class Service:
 async def opened(
     path: Path,
     *,
-    master: bytes = b"k" * 32,
+    master: bytes = b"6b" * 32,
     ranking: Ranking = Ranking(0.6),  # noqa: B008 -- frozen
     budget_bytes: int = 2**30,
 ) -> AsyncIterator[Service]:

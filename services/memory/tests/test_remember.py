@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -13,12 +14,12 @@ from clawdbot.memory.domain.records import Record
 from clawdbot.memory.handlers.archive import Archive
 from clawdbot.memory.ports import Written
 from clawdbot.schema.deadline import Deadline
-from clawdbot.schema.errors import Conflict, Forbidden, Overloaded, Unauthenticated, Unavailable
+from clawdbot.schema.errors import Conflict, Forbidden, Unauthenticated, Unavailable
 from clawdbot.schema.memory import EraseRequest, ForgetRequest, ListRequest, RecallRequest
 from clawdbot.schema.principal import Scope
 from clawdbot.schema.rpc import Call
 
-from .support import Service, call, memory, opened, remembering
+from .support import USER_SCOPES, Service, call, memory, opened, remembering
 
 SOON = Deadline.after(3600)
 
@@ -107,6 +108,50 @@ async def test_forgotten_memories_are_found_no_more(service: Service) -> None:
     assert await service.found("tea") == ["m2"]
 
 
+async def test_a_forgotten_memory_does_not_come_back_when_it_is_sent_again(path: Path) -> None:
+    kept = memory("m1", "tea")
+    async with opened(path) as before:
+        await before.keep(kept)
+        await before.memories.forget(ForgetRequest(ids=("m1",)), call())
+
+    async with opened(path) as service:
+        again = await service.keep(kept, memory("m2", "rum"))
+        of_bob = await service.keep(kept, by=call("bob"))
+
+        assert (again.stored, again.known) == (1, 1)
+        assert await service.found("tea") == ["m2"]
+        assert of_bob.stored == 1
+
+
+async def test_an_id_is_free_again_days_after_its_memory_was_forgotten(path: Path) -> None:
+    async with opened(path) as before:
+        await before.keep(memory("m1", "tea"))
+        await before.memories.forget(ForgetRequest(ids=("m1",)), call())
+        async with before.database.write("test") as connection:
+            age = timedelta(days=4, minutes=1) // timedelta(milliseconds=1)
+            await connection.exec_driver_sql("UPDATE forgotten SET at = at - ?", (age,))
+
+    async with opened(path) as after:
+        reply = await after.keep(memory("m1", "rum"))
+
+    assert reply.stored == 1
+
+
+@pytest.mark.parametrize("whole_tenant", [False, True])
+async def test_erasing_removes_the_ids_of_what_was_forgotten(
+    service: Service, whole_tenant: bool
+) -> None:
+    await service.keep(memory("m1", "tea"))
+    await service.memories.forget(ForgetRequest(ids=("m1",)), call())
+    admin = call(scopes=USER_SCOPES | {Scope.ADMIN})
+
+    await service.memories.erase(EraseRequest(whole_tenant=whole_tenant), admin)
+
+    async with service.database.read("test") as connection:
+        count = await connection.exec_driver_sql("SELECT count(*) FROM forgotten")
+        assert count.scalar_one() == 0
+
+
 async def test_a_forgotten_memory_takes_no_place_among_the_best(service: Service) -> None:
     await service.keep(memory("m1", "tea"), memory("m2", "rum"))
     await service.found("tea")
@@ -164,6 +209,19 @@ async def test_the_list_is_newest_first_in_pages(service: Service) -> None:
     assert [each.id for each in second.memories] == ["m3", "m2", "m1"]
 
 
+async def test_pages_lose_no_memory_of_the_millisecond_they_end_in(service: Service) -> None:
+    await service.keep(*(memory(f"m{n}", f"fact {n}", at_ms=1 + n // 4) for n in range(8)))
+
+    listed: list[str] = []
+    request = ListRequest(limit=3)
+    while page := (await service.memories.list_newest(request, call())).memories:
+        listed += [each.id for each in page]
+        last = page[-1]
+        request = ListRequest(limit=3, before_ms=last.created_at_ms, before_id=last.id)
+
+    assert listed == [f"m{n}" for n in reversed(range(8))]
+
+
 async def test_without_its_scope_a_principal_may_do_nothing(service: Service) -> None:
     nobody = call(scopes=frozenset({Scope.CHAT}))
     user = call()
@@ -183,42 +241,3 @@ async def test_without_its_scope_a_principal_may_do_nothing(service: Service) ->
 async def test_without_a_principal_nothing_is_answered(service: Service) -> None:
     with pytest.raises(Unauthenticated):
         await service.recall.recall(RecallRequest(query="tea"), Call(call().deadline))
-
-
-async def test_a_memory_is_kept_while_inference_is_away_and_gets_its_vector_later(
-    service: Service,
-) -> None:
-    service.embedder.failure = Overloaded("busy")
-    await service.keep(memory("m1", "tea"), memory("m2", "rum"))
-    without = await service.ask("beverage")
-    service.embedder.failure = None
-
-    filled = await service.reembedding.catch_up()
-
-    assert without.degraded is not None
-    assert filled == 2
-    assert set(await service.found("beverage")) == {"m1", "m2"}
-    assert await service.reembedding.catch_up() == 0
-
-
-async def test_late_vectors_reach_an_index_that_is_loaded_already(service: Service) -> None:
-    await service.keep(memory("m1", "tea"))
-    await service.found("warm up")
-    service.embedder.failure = Unavailable("away")
-    await service.keep(memory("m2", "rum"))
-    service.embedder.failure = None
-
-    await service.reembedding.catch_up()
-
-    assert (await service.found("rum", limit=1)) == ["m2"]
-
-
-async def test_one_text_that_inference_refuses_keeps_no_other_waiting(service: Service) -> None:
-    service.embedder.failure = Unavailable("away")
-    await service.keep(*(memory(f"m{n}", f"fact {n}") for n in range(5)))
-    service.embedder.failure = None
-    service.embedder.refused["fact 2"] = Conflict("not this")
-
-    filled = await service.reembedding.catch_up()
-
-    assert filled == 4

@@ -80,7 +80,7 @@ class MemoryStore(Protocol):
         ...
 
     async def forget(self, owner: Owner, ids: Sequence[str]) -> Written:
-        """Remove what exists of `ids`, with everything derived from it."""
+        """Remove what exists of `ids`, with everything derived; these ids then count as known."""
         ...
 
     async def erase_user(self, owner: Owner) -> Erased:
@@ -91,8 +91,13 @@ class MemoryStore(Protocol):
         """Remove everything of a tenant, and the key to what copies there may be."""
         ...
 
-    async def page(self, owner: Owner, limit: int, before_ms: int | None) -> Sequence[Memory]:
-        """Return the newest made before `before_ms`; sensitive ones without their content."""
+    async def page(
+        self, owner: Owner, limit: int, before_ms: int | None, before_id: str | None
+    ) -> Sequence[Memory]:
+        """Return the newest made before `before_ms`; sensitive ones without their content.
+
+        With `before_id` also those made at `before_ms` whose id is below it.
+        """
         ...
 
     async def revision(self, tenant: Tenant) -> Revision:
@@ -157,7 +162,7 @@ class Backlog(Protocol):
         ...
 
     async def fill(self, item: Backlogged, embedding: Embedding) -> bool:
-        """Store the embedding; False when the memory is gone or has one by now."""
+        """Store the embedding; False when the memory is gone, another, or has one by now."""
         ...
 
 

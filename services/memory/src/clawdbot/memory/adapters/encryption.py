@@ -32,7 +32,7 @@ class MasterKey:
     """Wraps data keys; never touches a memory itself.
 
     Args:
-        secret: 32 bytes, as they are, as 64 hex digits or as base64.
+        secret: 32 bytes, as 64 hex digits or as base64.
 
     Raises:
         ConfigError: it is none of these.
@@ -104,8 +104,6 @@ def _framed(place: tuple[str, ...]) -> bytes:
 
 
 def _key_in(secret: bytes) -> bytes:
-    if len(secret) == KEY_BYTES:
-        return secret
     if re.fullmatch(rb"[0-9a-fA-F]{64}", secret):
         return bytes.fromhex(secret.decode())
     if re.fullmatch(rb"[A-Za-z0-9+/_-]{43}=?", secret):

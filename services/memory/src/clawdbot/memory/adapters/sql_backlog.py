@@ -14,6 +14,7 @@ from clawdbot.memory.adapters.key_ring import KeyRing
 from clawdbot.memory.adapters.sql_database import SQLDatabase
 from clawdbot.memory.adapters.sql_store import owned
 from clawdbot.memory.adapters.tables import memories
+from clawdbot.memory.adapters.threads import to_end
 from clawdbot.memory.domain.owner import Owner
 from clawdbot.memory.domain.records import Backlogged, Embedding
 
@@ -37,16 +38,14 @@ class SQLBacklog:
 
     async def fill(self, item: Backlogged, embedding: Embedding) -> bool:
         """See `ports.Backlog.fill`."""
+        return await to_end(self._fill(item, embedding))
+
+    async def _fill(self, item: Backlogged, embedding: Embedding) -> bool:
         async with self._database.write("fill") as connection:
             key = await self._key(connection, item.owner, is_needed=item.memory.sensitive)
             columns = rows.embedding_columns(item.owner, item.memory.id, embedding, key)
-            waiting = and_(
-                owned(memories, item.owner),
-                memories.c.id == item.memory.id,
-                memories.c.embedding_model.is_(None),
-            )
-            result = await connection.execute(update(memories).where(waiting).values(columns))
-            return result.rowcount == 1
+            change = update(memories).where(_waiting(item, key)).values(columns)
+            return (await connection.execute(change)).rowcount == 1
 
     async def _item(self, connection: AsyncConnection, row: Row[Any]) -> Backlogged:
         owner = Owner(row.tenant, row.user_id)
@@ -57,6 +56,17 @@ class SQLBacklog:
         self, connection: AsyncConnection, owner: Owner, *, is_needed: bool
     ) -> DataKey | None:
         return await self._keys.find(connection, owner.tenant) if is_needed else None
+
+
+def _waiting(item: Backlogged, key: DataKey | None) -> ColumnElement[bool]:
+    return and_(
+        owned(memories, item.owner),
+        memories.c.id == item.memory.id,
+        memories.c.embedding_model.is_(None),
+        # The id may be of another memory by now: a vector must not land on what it is not of.
+        memories.c.sensitive.is_(item.memory.sensitive),
+        memories.c.content_hash == rows.content_hash(item.memory, key),
+    )
 
 
 def _beyond(item: Backlogged) -> ColumnElement[bool]:

@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from clawdbot.memory.adapters.sql_database import SQLDatabase
 from clawdbot.memory.adapters.sql_store import owned
 from clawdbot.memory.adapters.tables import lines
+from clawdbot.memory.adapters.threads import to_end
 from clawdbot.memory.domain.owner import Conversation
 from clawdbot.schema.errors import Conflict
 from clawdbot.schema.memory import ConversationLine, Speaker
@@ -23,16 +24,7 @@ class SQLConversationStore:
 
     async def append(self, conversation: Conversation, added: Sequence[ConversationLine]) -> int:
         """See `ports.ConversationStore.append`."""
-        async with self._database.write("append") as connection:
-            new = await _unknown(connection, conversation, added)
-            last = select(func.max(lines.c.position)).where(_in(conversation))
-            length: int = (await connection.execute(last)).scalar() or 0
-            if new:
-                values = [
-                    _row(conversation, line, length + index) for index, line in enumerate(new, 1)
-                ]
-                await connection.execute(insert(lines), values)
-            return length + len(new)
+        return await to_end(self._append(conversation, added))
 
     async def history(self, conversation: Conversation, limit: int) -> Sequence[ConversationLine]:
         """See `ports.ConversationStore.history`."""
@@ -48,6 +40,18 @@ class SQLConversationStore:
             )
             for row in reversed(newest)
         ]
+
+    async def _append(self, conversation: Conversation, added: Sequence[ConversationLine]) -> int:
+        async with self._database.write("append") as connection:
+            new = await _unknown(connection, conversation, added)
+            last = select(func.max(lines.c.position)).where(_in(conversation))
+            length: int = (await connection.execute(last)).scalar() or 0
+            if new:
+                values = [
+                    _row(conversation, line, length + index) for index, line in enumerate(new, 1)
+                ]
+                await connection.execute(insert(lines), values)
+            return length + len(new)
 
 
 async def _unknown(

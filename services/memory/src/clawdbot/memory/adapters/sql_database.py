@@ -15,6 +15,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import ConnectionPoolEntry
 
+from clawdbot.memory.adapters import forgotten
 from clawdbot.memory.adapters.file_lock import sole_user_of
 from clawdbot.memory.adapters.metrics import SPAN_SQL
 from clawdbot.memory.adapters.tables import (
@@ -91,6 +92,8 @@ class SQLDatabase:
     async def write(self, verb: str) -> AsyncIterator[AsyncConnection]:
         """Give the one writing transaction; committed at the end, rolled back on an error.
 
+        Who may be cancelled enters it within `threads.to_end` alone.
+
         Raises:
             Unavailable: the database cannot be written now.
         """
@@ -159,6 +162,7 @@ def _begin(connection: Connection) -> None:
 
 
 def _make_tables(connection: Connection, path: Path) -> None:
+    # Adds a table that an older program did not know, which it does not mind.
     metadata.create_all(connection)
     version = connection.scalar(select(func.max(schema_version.c.version)))
     if version is None:
@@ -170,3 +174,4 @@ def _make_tables(connection: Connection, path: Path) -> None:
             f"{path} has schema version {version}, this program knows {SCHEMA_VERSION}: "
             "start the newer program, or restore a backup made before it"
         )
+    forgotten.sweep(connection)

@@ -76,6 +76,15 @@ memory_terms = Table(
     Index("memory_terms_by_memory", "tenant", "user_id", "memory_id"),
 )
 
+# No foreign key: it outlives the memory.
+forgotten = Table(
+    "forgotten",
+    metadata,
+    *_owner(),
+    _key("id"),
+    Column("at", BigInteger, nullable=False),
+)
+
 lines = Table(
     "lines",
     metadata,

@@ -1,10 +1,11 @@
-"""Work for a thread that must not be left behind."""
+"""Work that must not be left behind when its caller is cancelled."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from typing import TypeVar
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
+from typing import Any, TypeVar
 
 T = TypeVar("T")
 
@@ -19,4 +20,20 @@ async def run_to_end(work: Callable[[], T]) -> T:
         return await asyncio.shield(future)
     except asyncio.CancelledError:
         await asyncio.wait([future])
+        raise
+
+
+async def to_end(work: Coroutine[Any, Any, T]) -> T:
+    """Return what `work` returns; a cancelled caller, however often, still waits for its end.
+
+    A transaction must not be cancelled: SQLAlchemy then abandons its connection at work, and the
+    lock that SQLite holds for it keeps everybody else from writing.
+    """
+    task = asyncio.ensure_future(work)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        while not task.done():
+            with suppress(asyncio.CancelledError):
+                await asyncio.wait([task])
         raise

@@ -87,9 +87,8 @@ class Memories:
         """
         call.principal.require(Scope.MEMORY_READ)
         owner = Owner.of(call.principal)
-        return ListReply(
-            memories=tuple(await self._store.page(owner, request.limit, request.before_ms))
-        )
+        page = await self._store.page(owner, request.limit, request.before_ms, request.before_id)
+        return ListReply(memories=tuple(page))
 
     async def erase(self, request: EraseRequest, call: Call) -> EraseReply:
         """Remove everything of the user, or of the tenant.

@@ -12,7 +12,7 @@ from clawdbot.memory.domain.records import Backlogged, Embedding
 from clawdbot.memory.handlers.archive import Archive
 from clawdbot.memory.ports import Backlog, Embedder
 from clawdbot.schema.deadline import Deadline
-from clawdbot.schema.errors import ClawdbotError, Rejected
+from clawdbot.schema.errors import ClawdbotError, Overloaded, Unavailable
 
 log = logging.getLogger(__name__)
 
@@ -67,10 +67,12 @@ class Reembedding:
             found = await self._embedder.passages(
                 [item.memory.content for item in batch], deadline=Deadline.after(CALL_TIMEOUT_S)
             )
-        except Rejected as exc:
+        except ClawdbotError as exc:
             if len(batch) > 1:
-                # One text that is refused must not keep the others waiting.
+                # One text that inference cannot embed must not keep the others waiting.
                 return sum([await self._fill([item]) for item in batch])
+            if isinstance(exc, Unavailable | Overloaded):
+                raise
             log.warning("a memory stays without a vector", extra={"code": exc.code})
             return 0
         pairs = zip(batch, found.vectors, strict=True)
