@@ -15,7 +15,7 @@ from typing import Literal
 from clawdbot.cli.secrets_setup import ensure_secrets
 from clawdbot.runtime.broker import BrokerCredentials, BrokerProcess, BrokerSettings
 from clawdbot.runtime.bus import Bus
-from clawdbot.runtime.config import Config
+from clawdbot.runtime.config import Config, HealthPorts
 from clawdbot.runtime.connection import connected
 from clawdbot.runtime.provision import provision
 from clawdbot.runtime.secrets import JETSTREAM, Secrets, bus_seed
@@ -109,7 +109,7 @@ def _config(directory: Path, durability: Durability) -> Config:
         "models": {"directory": ROOT / "models"},
         "bus": {"url": f"nats://127.0.0.1:{free_port()}", "durability": durability},
         "ops": {
-            "health_ports": {"assistant": 0, "inference": 0, "memory": 0, "executor": 0},
+            "health_ports": dict.fromkeys(HealthPorts.model_fields, 0),
             "log_format": "json",
         },
     }

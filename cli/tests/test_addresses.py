@@ -16,7 +16,7 @@ from clawdbot.cli.addresses import (
 from clawdbot.cli.failures import Failure
 from clawdbot.runtime.config import App, BusSettings, Config, Ops, load_config
 
-ANY = {"assistant": 0, "inference": 0, "memory": 0, "executor": 0}
+ANY = {"gateway": 0, "assistant": 0, "inference": 0, "memory": 0, "executor": 0}
 
 
 def config(**sections: object) -> Config:
@@ -67,7 +67,7 @@ def test_ports_told_by_environment_are_read_back_by_a_service(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "config.yaml"
-    path.write_text("ops: {health_ports: {assistant: 0, inference: 0, memory: 0, executor: 0}}")
+    path.write_text(json.dumps({"ops": {"health_ports": ANY}}))
     chosen = with_ports(load_config(path))
     for name, value in service_environment(chosen, path, {}).items():
         monkeypatch.setenv(name, value)

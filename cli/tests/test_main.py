@@ -140,7 +140,7 @@ def test_a_broken_card_is_named(folder: Path) -> None:
 
 
 def test_services_that_are_not_there_are_not_ready(folder: Path) -> None:
-    closed = {"assistant": 1, "inference": 1, "memory": 1, "executor": 1}
+    closed = {"gateway": 1, "assistant": 1, "inference": 1, "memory": 1, "executor": 1}
     write_config(folder, {"app": {"port": 1}, "ops": {"health_ports": closed}})
 
     result = run("status")

@@ -11,9 +11,9 @@ from scripts.reference.markdown import code, codes, page, table
 from scripts.reference.sources import ROOT, services, summary
 
 INTRODUCTION = """\
-Every service answers `GET /metrics` beside `/healthz`, `/readyz` and `/startupz`: the gateway on
-`app.port`, the others on `ops.health_ports` (see [configuration](configuration.md)). No label names
-a tenant, a user or a conversation.
+Every service answers `GET /metrics` beside `/healthz`, `/readyz` and `/startupz` on its port of
+`ops.health_ports` (see [configuration](configuration.md)). The gateway's public port shows its
+health, too, but no metrics. No label names a tenant, a user or a conversation.
 
 A histogram gives `<name>_bucket`, `<name>_sum` and `<name>_count`; an info is a gauge of value 1
 whose labels are what it says."""

@@ -21,7 +21,8 @@ what is missing (folder 0700, files 0600) and never writes over what is there.""
 MADE = "made as 64 hex digits"
 HEX = f"any text; {MADE}"
 FORMATS = {
-    secrets.WEBHOOK: ("signs and verifies messages of the webhook (HMAC-SHA-256)", HEX),
+    secrets.WEBHOOK: ("signs and verifies messages of the webhook (HMAC-SHA-256)",
+                      f"at least 16 bytes; {MADE}"),
     secrets.JWT: ("verifies API tokens; `clawdbot token create` signs them (HS256)",
                   f"at least 32 bytes; {MADE}"),
     secrets.ID_KEY: ("derives ids from what platforms send; the same on every gateway, for as long "

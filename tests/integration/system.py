@@ -102,7 +102,7 @@ class System:
     def __init__(self, directory: Path, portal: BlockingPortal, **sections: Any) -> None:
         self.directory = directory
         self.portal = portal
-        ports = {name: free_port() for name in SERVICES if name != "gateway"}
+        ports = {name: free_port() for name in SERVICES}
         bus = {
             "url": f"nats://127.0.0.1:{free_port()}",
             "lease_ttl_s": 2.0,
@@ -151,7 +151,7 @@ class System:
     def start(self, name: str, **environment: str) -> Service:
         base = {key: os.environ[key] for key in ("PATH", "LANG") if key in os.environ}
         config = {"CLAWDBOT_CONFIG": str(self.directory / "config.yaml"), **environment}
-        if any(service.name == name for service in self.services) and name != "gateway":
+        if any(service.name == name for service in self.services):
             config[f"CLAWDBOT_OPS__HEALTH_PORTS__{name.upper()}"] = "0"
         service = Service(name, self.directory, base | config)
         self.services.append(service)

@@ -8,6 +8,7 @@ import re
 import httpx
 import pytest
 
+from clawdbot.schema.permissions import SERVICES
 from tests.integration.system import System, events
 
 
@@ -196,7 +197,7 @@ def test_the_console_is_served_with_a_strict_policy(system: System) -> None:
 
 def test_every_service_shows_its_health_and_metrics(system: System) -> None:
     ports = system.config.ops.health_ports.model_dump()
-    ports["gateway"] = system.config.app.port
+    assert set(ports) == set(SERVICES)
 
     for name, port in ports.items():
         base = f"http://127.0.0.1:{port}"

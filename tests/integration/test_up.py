@@ -27,7 +27,7 @@ class Up:
     def __init__(self, directory: Path, models: Path) -> None:
         self.directory = directory
         self.port = free_port()
-        ports = {name: free_port() for name in SERVICES if name != "gateway"}
+        ports = {name: free_port() for name in SERVICES}
         document = {
             "app": {"port": self.port},
             "models": {"directory": str(models)},

@@ -3,11 +3,13 @@ from __future__ import annotations
 import asyncio
 import signal
 import socket
+from dataclasses import replace
 
 import httpx
 import pytest
 
 from clawdbot.runtime.config import ConfigError
+from clawdbot.runtime.http_protocol import MAX_HEAD_BYTES, SLICE_BYTES
 from clawdbot.runtime.http_server import HTTPServer, ServerSettings
 
 SETTINGS = ServerSettings(host="127.0.0.1", port=0, max_connections=50, grace_s=5)
@@ -67,3 +69,118 @@ async def test_a_taken_port_is_said_with_the_fix() -> None:
         with pytest.raises(ConfigError, match="choose another"):
             async with HTTPServer.open(hello, settings):
                 pass
+
+
+GET = b"GET / HTTP/1.1\r\nhost: x\r\n"
+CHUNKED = b"POST / HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n"
+IMPATIENT = replace(SETTINGS, head_s=0.05)
+
+
+async def after_body(scope, receive, send) -> None:
+    while (await receive()).get("more_body", False):
+        pass
+    await hello(scope, receive, send)
+
+
+async def exchanged(app, settings: ServerSettings, *sent: bytes) -> bytes:
+    """Return all that the server says to what is `sent` until it hangs up."""
+    async with HTTPServer.open(app, settings) as server, asyncio.timeout(10):
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        for part in sent:
+            writer.write(part)
+            await writer.drain()
+        answer = await reader.read()
+        writer.close()
+    return answer
+
+
+@pytest.mark.parametrize(
+    "start",
+    [GET + b"x: ", b"GET /", CHUNKED + b"0\r\nx: ", CHUNKED + b"1;", b"\r\n"],
+    ids=["header", "address", "trailer", "chunk extension", "empty lines"],
+)
+async def test_a_head_without_an_end_is_refused_with_431(start: bytes) -> None:
+    filler = b"\r\n" if start == b"\r\n" else b"a"
+    # What is parsed together with a head's end does not count; no more is sent than has to be read,
+    # as hanging up on bytes that nobody read would reset the connection.
+    uncounted = SLICE_BYTES if start.startswith(CHUNKED) else 0
+    endless = start + filler * ((MAX_HEAD_BYTES + uncounted) // len(filler))
+
+    answer = await exchanged(after_body, SETTINGS, endless)
+
+    assert answer.startswith(b"HTTP/1.1 431 ")
+
+
+async def test_a_long_head_is_refused_though_it_arrives_complete() -> None:
+    request = GET + b"x: " + b"a" * (MAX_HEAD_BYTES + SLICE_BYTES) + b"\r\n\r\n"
+    request += b"a" * (-len(request) % SLICE_BYTES)
+
+    async with HTTPServer.open(hello, SETTINGS) as server:
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        writer.write(request)
+        try:
+            answer = await reader.read()
+        except ConnectionResetError:
+            answer = b""
+        writer.close()
+
+    assert b"hello" not in answer
+
+
+async def test_a_long_body_is_no_long_head() -> None:
+    body = b"a" * (MAX_HEAD_BYTES * 10)
+
+    async with HTTPServer.open(after_body, SETTINGS) as server, httpx.AsyncClient() as client:
+        url = f"http://127.0.0.1:{server.port}/"
+        answers = [await client.post(url, content=body) for _ in range(3)]
+
+    assert [answer.text for answer in answers] == ["hello"] * 3
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [b"", GET, b"\r\n"],
+    ids=["nothing", "half a head", "an empty line"],
+)
+async def test_who_does_not_send_a_head_is_hung_up_on(sent: bytes) -> None:
+    answer = await exchanged(hello, IMPATIENT, sent)
+
+    assert answer == b""
+
+
+@pytest.mark.parametrize(
+    "more",
+    [GET, b"\r\n", b"the body that nobody asked for"],
+    ids=["half a head", "an empty line", "the rest of a body"],
+)
+async def test_who_does_not_send_a_second_head_is_hung_up_on(more: bytes) -> None:
+    first = GET + b"content-length: 1000\r\n\r\n" if b"body" in more else GET + b"\r\n"
+
+    async with HTTPServer.open(hello, IMPATIENT) as server, asyncio.timeout(10):
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        writer.write(first)
+        answer = await reader.readuntil(b"hello\r\n0\r\n\r\n")
+        writer.write(more)
+        rest = await reader.read()
+        writer.close()
+
+    assert answer.startswith(b"HTTP/1.1 200 ")
+    assert rest == b""
+
+
+async def test_a_started_second_head_does_not_end_the_first_answer() -> None:
+    may_answer = asyncio.Event()
+
+    async def slow(scope, receive, send) -> None:
+        await may_answer.wait()
+        await hello(scope, receive, send)
+
+    async with HTTPServer.open(slow, IMPATIENT) as server, asyncio.timeout(10):
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        writer.write(GET + b"\r\n" + GET)
+        asyncio.get_running_loop().call_later(IMPATIENT.head_s * 3, may_answer.set)
+        answer = await reader.read()
+        writer.close()
+
+    assert answer.startswith(b"HTTP/1.1 200 ")
+    assert b"hello" in answer

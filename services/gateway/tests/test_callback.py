@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Callable
 
@@ -21,6 +22,7 @@ from clawdbot.schema.ids import Channel, ConversationId, MessageId, Tenant
 from clawdbot.schema.messages import OutboundMessage
 
 URL = "https://callback.example/replies"
+KEY = WebhookKey(b"a shared secret of the webhook")
 REPLY = OutboundMessage(
     channel=Channel("webhook"),
     tenant=Tenant("default"),
@@ -36,7 +38,7 @@ REPLY = OutboundMessage(
 
 async def post(answer: Callable[[httpx.Request], httpx.Response]) -> None:
     async with httpx.AsyncClient(transport=httpx.MockTransport(answer)) as client:
-        callback = HTTPCallback(client, URL, WebhookKey(b"secret"), timeout_s=1)
+        callback = HTTPCallback(client, URL, KEY, timeout_s=1)
         await callback.post(REPLY, deadline=Deadline.after(5))
 
 
@@ -51,7 +53,7 @@ async def test_a_reply_is_posted_signed_with_its_senders_names() -> None:
 
     (request,) = seen
     assert str(request.url) == URL
-    assert request.headers["x-signature"] == WebhookKey(b"secret").sign(request.content)
+    assert request.headers["x-signature"] == KEY.sign(request.content)
     assert request.headers["idempotency-key"] == "message.0"
     assert request.headers["traceparent"].startswith("00-")
     assert json.loads(request.content) == {
@@ -107,8 +109,19 @@ async def test_no_answer_is_tried_again() -> None:
         await post(refuse)
 
 
+async def test_an_answer_that_drips_is_bounded_as_a_whole() -> None:
+    async def drip(request: httpx.Request) -> httpx.Response:
+        await asyncio.Event().wait()
+        raise AssertionError("nobody sets it")
+
+    async with asyncio.timeout(5), httpx.AsyncClient(transport=httpx.MockTransport(drip)) as client:
+        callback = HTTPCallback(client, URL, KEY, timeout_s=0.01)
+        with pytest.raises(Unavailable):
+            await callback.post(REPLY, deadline=Deadline.after(5))
+
+
 async def test_nothing_is_posted_after_the_deadline() -> None:
     async with httpx.AsyncClient() as client:
-        callback = HTTPCallback(client, URL, WebhookKey(b"secret"), timeout_s=1)
+        callback = HTTPCallback(client, URL, KEY, timeout_s=1)
         with pytest.raises(DeadlineExceeded):
             await callback.post(REPLY, deadline=Deadline.after(-1))

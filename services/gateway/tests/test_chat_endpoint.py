@@ -5,7 +5,7 @@ import json
 import httpx
 import pytest
 
-from clawdbot.gateway.domain.messages import API
+from clawdbot.gateway.domain.messages import API, framed
 from clawdbot.schema.errors import ErrorReply, Overloaded, Unavailable
 from clawdbot.schema.ids import IdKey, MessageId
 from clawdbot.schema.messages import (
@@ -15,6 +15,7 @@ from clawdbot.schema.messages import (
     ReplyKind,
     ReplyMetadata,
 )
+from clawdbot.schema.principal import Scope
 
 IDS = IdKey(b"0123456789abcdef")
 
@@ -26,7 +27,6 @@ def question(door, reply_to):
     from clawdbot.gateway.adapters.jwt_auth import Identity
     from clawdbot.gateway.handlers.messages import Accept
     from clawdbot.schema.ids import Tenant
-    from clawdbot.schema.principal import Scope
 
     identity = Identity(Tenant("default"), "ada", frozenset({Scope.CHAT}))
     chat = parse_chat(b'{"content": "hi", "message_id": "q1"}', identity)
@@ -142,6 +142,7 @@ async def test_no_answer_in_time_is_504_with_where_to_ask(door, client, bearer, 
 
     assert answer.status_code == 504
     assert answer.json()["status_url"] == f"/api/messages/{question.message_id}"
+    assert answer.json()["message_id"] == question.message_id
     assert question.message_id in door.inbox.kept
 
 
@@ -280,7 +281,71 @@ async def test_tenant_and_user_come_from_the_token_alone(
 
     kept = door.inbox.kept[question.message_id]
     assert (kept.tenant, kept.sender_id, kept.platform) == ("default", "ada", "api")
-    assert door.inbox.principals[question.message_id].user == IDS.user(API, "ada")
+    assert door.inbox.principals[question.message_id].user == IDS.user(API, framed(API, "ada"))
+
+
+async def test_what_a_token_approves_and_administers_does_not_travel(
+    door, client, bearer, question, reply_to
+) -> None:
+    door.replies.script = [reply_to(question)]
+
+    await post(client, bearer(scopes=["chat", "memory:read", "approve", "admin"]))
+
+    scopes = door.inbox.principals[question.message_id].scopes
+    assert scopes == {Scope.CHAT, Scope.MEMORY_READ}
+
+
+async def test_a_broker_that_does_not_answer_while_a_chat_waits_does_not_end_it(
+    door, client, bearer, question, reply_to
+) -> None:
+    looks = [Unavailable("the broker is not reachable"), None, Unavailable("still not")]
+
+    async def flaky(message, *, deadline):
+        look = looks.pop(0) if looks else reply_to(question, "found")
+        if isinstance(look, Unavailable):
+            raise look
+        return look
+
+    door.replies.answered = flaky
+
+    answer = await post(client, bearer())
+
+    assert (answer.status_code, answer.json()["content"]) == (200, "found")
+
+
+@pytest.mark.parametrize("streams", [False, True])
+async def test_what_fails_after_the_message_is_kept_says_where_to_ask(
+    door, client, bearer, question, streams: bool
+) -> None:
+    door.replies.script = [Unavailable("the broker is gone")]
+
+    answer = await post(client, bearer(), stream=streams)
+
+    problem = events(answer)[-1][1] if streams else answer.json()
+    assert problem["status"] == 503
+    assert problem["message_id"] == question.message_id
+    assert problem["status_url"] == f"/api/messages/{question.message_id}"
+
+
+async def test_what_was_perhaps_kept_is_kept_once_when_sent_again_as_told(
+    door, client, bearer
+) -> None:
+    keep = door.inbox.keep
+
+    async def keeps_without_saying_so(envelope, *, deadline):
+        await keep(envelope, deadline=deadline)
+        raise Unavailable("the broker is not reachable")
+
+    door.inbox.keep = keeps_without_saying_so
+    refused = await post(client, bearer(), message_id="ours", content="first")
+    unnamed = await client.post("/api/chat", json={"content": "hi"}, headers=bearer())
+    door.inbox.keep = keep
+    again = unnamed.json()["message_id"]
+    await post(client, bearer(), message_id=again)
+
+    assert (refused.status_code, refused.json()["message_id"]) == (503, "ours")
+    assert "this message_id" in unnamed.json()["fix"]
+    assert len(door.inbox.kept) == 2
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@ from __future__ import annotations
 import re
 
 import pytest
-from prometheus_client import REGISTRY
+from prometheus_client import REGISTRY, generate_latest
 
 
 @pytest.mark.parametrize("path", ["/", "/nowhere", "/healthz", "/api/messages", "/chat.js"])
@@ -12,6 +12,7 @@ async def test_every_answer_has_the_security_headers(client, path: str) -> None:
 
     assert answer.headers["content-security-policy"].startswith("default-src 'none'")
     assert "unsafe" not in answer.headers["content-security-policy"]
+    assert "require-trusted-types-for 'script'" in answer.headers["content-security-policy"]
     assert answer.headers["x-content-type-options"] == "nosniff"
     assert answer.headers["x-frame-options"] == "DENY"
     assert "access-control-allow-origin" not in answer.headers
@@ -71,12 +72,30 @@ async def test_health_is_served_at_the_same_door(door, client) -> None:
     assert ready.json()["warnings"]["model"].startswith("model is missing at ./models/x")
 
 
+async def test_metrics_are_not_for_the_public(client) -> None:
+    answer = await client.get("/metrics")
+
+    assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
+
+
+@pytest.mark.parametrize("path", ["/healthz", "/readyz", "/startupz"])
+async def test_health_can_only_be_read(door, client, path: str) -> None:
+    door.health.is_started = True
+
+    head, post = await client.head(path), await client.post(path, content=b"{}")
+
+    assert head.status_code == 200
+    assert (post.status_code, post.headers["allow"]) == (405, "GET, HEAD")
+    assert post.json()["code"] == "method_not_allowed"
+    assert post.headers["x-content-type-options"] == "nosniff"
+
+
 async def test_requests_are_counted_by_template_never_by_path(client) -> None:
     await client.get("/api/messages/one")
     await client.get("/api/messages/two/three")
     await client.request("BREW", "/nowhere")
 
-    metrics = (await client.get("/metrics")).text
+    metrics = generate_latest(REGISTRY).decode()
     routes = set(re.findall(r'duration_seconds_count{method="(\w+)",route="([^"]+)"', metrics))
     assert ("GET", "/api/messages/{message_id}") in routes
     assert ("_OTHER", "unmatched") in routes

@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives.serialization import (
 from clawdbot.gateway.adapters.signature import WebhookKey, read_signature
 from clawdbot.gateway.main import run
 from clawdbot.runtime.bus import Bus
+from clawdbot.runtime.config import HealthPorts
 from clawdbot.runtime.testing import LocalBus, free_port, local_bus
 from clawdbot.schema import subjects
 from clawdbot.schema.deadline import Deadline
@@ -99,8 +100,10 @@ async def stack(tmp_path: Path) -> AsyncIterator[Stack]:
     callback = await asyncio.start_server(receiver.serve, "127.0.0.1", 0)
     callback_url = f"http://127.0.0.1:{callback.sockets[0].getsockname()[1]}/replies"
     port = free_port()
+    health_ports = dict.fromkeys(HealthPorts.model_fields, 0) | {"gateway": free_port()}
     sections = {
         "app": {"data_dir": tmp_path, "port": port},
+        "ops": {"health_ports": health_ports},
         "platforms": {"webhook": {"callback_url": callback_url}},
     }
     async with callback, local_bus(tmp_path, **sections) as local:
@@ -135,6 +138,16 @@ async def _ready(base_url: str, gateway: asyncio.Task[None]) -> None:
             except httpx.ConnectError:
                 continue
     await gateway
+
+
+async def test_health_and_metrics_have_a_port_of_their_own(stack: Stack) -> None:
+    port = stack.local.config.ops.health_ports.gateway
+    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
+        ready = await client.get("/readyz")
+        metrics = await client.get("/metrics")
+
+    assert (ready.status_code, ready.json()["service"]) == (200, "gateway")
+    assert "clawdbot_bus_connected 1.0" in metrics.text
 
 
 async def test_a_webhook_message_is_kept_once_answered_and_delivered(stack: Stack) -> None:

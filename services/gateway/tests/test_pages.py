@@ -41,6 +41,17 @@ def test_the_script_sets_text_only_as_text() -> None:
     assert not re.search(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|eval\(", script)
 
 
+def test_a_link_asks_before_its_token_takes_the_place_of_another() -> None:
+    script = load_pages()["/chat.js"].content.decode()
+    taking = script.split("takeFromAddress() {")[1].split("\n  },")[0]
+    setting = script.split("\n  set(value) {")[1].split("\n  },")[0]
+
+    assert 'if (this.get() === "") this.set(given);' in taking
+    assert taking.count("this.set(") == 1
+    assert "askForToken(given)" in taking
+    assert "before !== this.get()) beginAnew()" in setting
+
+
 def test_every_phrase_is_there_in_both_languages() -> None:
     script = load_pages()["/chat.js"].content.decode()
     english, chinese = script.split("\n  zh: {")

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import dataclasses
+
 import httpx
 import pytest
 
@@ -68,6 +70,45 @@ async def test_a_retry_goes_on_with_the_part_that_failed() -> None:
     assert [part.index for part in sender.sent] == [0, 1, 2, 3]
 
 
+async def test_a_reply_that_the_broker_delivers_again_is_not_sent_again() -> None:
+    sender = RecordingSender()
+    deliver = DeliverParts(sender, TextLimit(128))
+
+    await deliver.handle(delivery_of())
+    await deliver.handle(delivery_of())
+
+    assert [part.index for part in sender.sent] == [0, 1, 2, 3]
+
+
+async def test_the_pace_of_a_platform_slows_a_reply_down_and_fails_it_not() -> None:
+    sender = RecordingSender()
+    busy = Overloaded("one a second", retry_after_s=0.01)
+    sender.failures = [None, busy, busy, None, busy]
+
+    await DeliverParts(sender, TextLimit(128)).handle(delivery_of())
+
+    assert [part.index for part in sender.sent] == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    ("failures", "left_s"),
+    [
+        ([Overloaded("busy", retry_after_s=0.01)], 5.0),
+        ([None, Overloaded("busy", retry_after_s=15.1)], 60.0),
+        ([None, Overloaded("busy", retry_after_s=10)], 5.0),
+    ],
+)
+async def test_a_wait_at_the_start_or_a_long_one_is_the_consumers(
+    failures: list[ClawdbotError | None], left_s: float
+) -> None:
+    sender = RecordingSender()
+    sender.failures = failures
+    delivery = dataclasses.replace(delivery_of(), deadline=Deadline.after(left_s))
+
+    with pytest.raises(Overloaded):
+        await DeliverParts(sender, TextLimit(128)).handle(delivery)
+
+
 async def test_another_process_begins_again_under_the_same_keys() -> None:
     first, second = RecordingSender(), RecordingSender()
     first.failures = [None, Unavailable("the platform is away")]
@@ -101,16 +142,16 @@ async def test_a_reply_of_files_alone_is_one_part() -> None:
     assert [(part.text, part.is_last) for part in sender.sent] == [("", True)]
 
 
-def test_a_sealed_address_opens_for_its_message_alone() -> None:
+def test_a_sealed_address_opens_for_its_conversation_alone() -> None:
     plain = packed({"token": "xoxb-very-secret"})
-    sealed = ADDRESSES.close(plain, Channel("slack"), MessageId("message"))
+    sealed = ADDRESSES.close(plain, Channel("slack"), ConversationId("conversation"))
 
-    opened = ADDRESSES.open(delivery_of(reply_to=sealed).message)
+    opened = ADDRESSES.open(delivery_of(reply_to=sealed, message_id="sent-anew").message)
 
     assert opened == {"token": "xoxb-very-secret"}
     assert b"secret" not in sealed
     for wrong in (
-        delivery_of(reply_to=sealed, message_id="another"),
+        delivery_of(reply_to=sealed, conversation_id="another"),
         delivery_of(reply_to=sealed, channel="slack-other"),
         delivery_of(reply_to=sealed[:-1]),
         delivery_of(reply_to=sealed[:5]),
@@ -125,9 +166,10 @@ def test_an_address_that_is_none_is_refused_for_good(reply_to: bytes | None) -> 
         ADDRESSES.open(delivery_of(reply_to=reply_to).message)
 
 
-def test_an_address_is_bounded() -> None:
+@pytest.mark.parametrize("value", ["x" * 10_000, "\ud800", 2**64, {1}])
+def test_an_address_that_cannot_travel_is_refused(value: object) -> None:
     with pytest.raises(InvalidMessage):
-        packed({"url": "x" * 10_000})
+        packed({"url": value})
 
 
 def test_a_short_key_seals_nothing() -> None:
@@ -174,6 +216,20 @@ async def test_an_answer_that_is_no_object_is_an_empty_one(content: bytes) -> No
 async def test_nothing_is_asked_after_the_deadline() -> None:
     with pytest.raises(DeadlineExceeded):
         await called(httpx.Response(200), left_s=-1)
+
+
+async def test_no_compressed_answer_is_asked_for() -> None:
+    seen: list[httpx.Request] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        seen.append(request)
+        return httpx.Response(200)
+
+    async with httpx.AsyncClient(transport=httpx.MockTransport(answer)) as client:
+        api = PlatformAPI(client, "slack", "https://slack.example")
+        await api.call(APIRequest("POST", "/"), deadline=Deadline.after(5))
+
+    assert seen[0].headers["accept-encoding"] == "identity"
 
 
 async def test_an_error_does_not_name_the_address() -> None:

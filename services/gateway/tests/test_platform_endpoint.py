@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 
@@ -9,6 +10,7 @@ import httpx
 import pytest
 import pytest_asyncio
 
+from clawdbot.gateway.adapters.endpoint_platform import PLACES
 from clawdbot.gateway.adapters.platforms.connections import Connection
 from clawdbot.gateway.adapters.platforms.interface import (
     Account,
@@ -31,7 +33,7 @@ from clawdbot.gateway.domain.splitting import TextLimit
 from clawdbot.schema.deadline import Deadline
 from clawdbot.schema.errors import Unavailable
 from clawdbot.schema.ids import Channel, Tenant
-from clawdbot.schema.messages import InboundMessage
+from clawdbot.schema.messages import Attachment, InboundMessage
 
 KEY = {"X-Key": "let me in"}
 
@@ -71,6 +73,7 @@ class Parrot:
                 content=one["text"],
                 place=("room",),
                 address={"url": "https://hooks.example/token"},
+                attachments=tuple(Attachment(**file) for file in one.get("files", ())),
                 holds_token=one.get("secret", False),
             )
             for one in told
@@ -198,6 +201,31 @@ async def test_what_cannot_be_read_is_acknowledged(door, client) -> None:
     assert not door.inbox.kept
 
 
+@pytest.mark.parametrize("file", [{"type": "x" * 65, "url": "x"}, {"type": "", "url": "x"}])
+async def test_a_file_that_no_message_can_carry_is_acknowledged(door, client, file) -> None:
+    answer = await client.post("/webhooks/parrot", content=batch("hi", files=[file]))
+
+    assert answer.json() == {"ok": True}
+    assert not door.inbox.kept
+
+
+async def test_a_file_is_kept_without_nul(door, client) -> None:
+    file = {"type": "image", "url": "https://files.example/\x00", "name": "a\x00"}
+    await client.post("/webhooks/parrot", content=batch("hi", files=[file]))
+
+    (kept_file,) = kept(door)[0].attachments
+    assert "\x00" not in f"{kept_file.url}{kept_file.name}"
+
+
+async def test_what_nobody_signed_is_not_logged_as_loudly_as_the_rest(client, caplog) -> None:
+    caplog.set_level("DEBUG", "clawdbot.gateway")
+    await client.post("/webhooks/parrot", content=batch("hi"), headers={"X-Key": "wrong"})
+    await client.post("/webhooks/parrot", content="x" * 5000)
+
+    levels = [record.levelname for record in caplog.records if record.msg == "request refused"]
+    assert levels == ["DEBUG", "INFO"]
+
+
 async def test_a_platform_may_ask_by_get_and_is_answered_exactly(client) -> None:
     answer = await client.get("/webhooks/parrot?challenge=a%2Bb&mode=subscribe")
 
@@ -243,3 +271,48 @@ async def test_numbers_of_parameters_are_bounded(client) -> None:
     answer = await client.get("/webhooks/parrot?" + "&".join(["a=1"] * 100))
 
     assert answer.status_code == 400
+
+
+async def test_bodies_that_never_end_do_not_keep_the_platform_out(client) -> None:
+    reading = asyncio.Semaphore(0)
+
+    async def never() -> AsyncIterator[bytes]:
+        reading.release()
+        await asyncio.Event().wait()
+        yield b""
+
+    stalled = [
+        asyncio.create_task(client.post("/webhooks/parrot", content=never())) for _ in range(PLACES)
+    ]
+    for _ in stalled:
+        await reading.acquire()
+    answer = await client.post("/webhooks/parrot", content=batch("hi"))
+    oldest = await stalled[0]
+
+    assert (answer.status_code, oldest.status_code) == (204, 408)
+    assert not any(task.done() for task in stalled[1:])
+    for task in stalled:
+        task.cancel()
+    await asyncio.gather(*stalled, return_exceptions=True)
+
+
+async def test_more_than_is_kept_at_a_time_is_429_with_a_wait(door, client) -> None:
+    keeping, may_go_on, keep = asyncio.Semaphore(0), asyncio.Event(), door.inbox.keep
+
+    async def slow(*given: object, **more: object) -> object:
+        keeping.release()
+        await may_go_on.wait()
+        return await keep(*given, **more)
+
+    door.inbox.keep = slow
+    kept_later = [
+        asyncio.create_task(client.post("/webhooks/parrot", content=batch("hi")))
+        for _ in range(PLACES)
+    ]
+    for _ in kept_later:
+        await keeping.acquire()
+    answer = await client.post("/webhooks/parrot", content=batch("hi"))
+    may_go_on.set()
+
+    assert (answer.status_code, answer.headers["retry-after"]) == (429, "1")
+    assert {(await later).status_code for later in kept_later} == {204}

@@ -10,12 +10,13 @@ from clawdbot.runtime.config import ConfigError, Platforms
 from clawdbot.runtime.secrets import Secrets
 
 WHSEC = b"whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+OTHER = b"whsec_YW5vdGhlciBrZXkgb2YgMjQgYnl0ZXMh"
 
 
 @pytest.fixture
 def secrets(tmp_path: Path) -> Secrets:
-    for account in ("default", "second"):
-        (tmp_path / f"standard_webhooks_{account}_secret").write_bytes(WHSEC)
+    for account, secret in (("default", WHSEC), ("second", OTHER)):
+        (tmp_path / f"standard_webhooks_{account}_secret").write_bytes(secret)
     return Secrets(tmp_path)
 
 
@@ -58,6 +59,39 @@ def test_a_platform_that_is_switched_off_needs_no_secret(tmp_path: Path) -> None
     known = load(["standard_webhooks"])
 
     assert configured(platforms(enabled=False), known, Secrets(tmp_path), "") == []
+
+
+def test_a_platform_without_accounts_is_refused(tmp_path: Path) -> None:
+    known = load(["standard_webhooks"])
+
+    with pytest.raises(ConfigError, match=r"platforms.standard_webhooks.accounts: is empty"):
+        configured(platforms(accounts={}), known, Secrets(tmp_path), "")
+    assert configured(platforms(accounts={}, enabled=False), known, Secrets(tmp_path), "") == []
+
+
+def test_two_accounts_that_share_a_key_are_refused(secrets: Secrets, tmp_path: Path) -> None:
+    shared = tmp_path / "standard_webhooks_second_secret"
+    shared.write_bytes(OTHER + b"\n" + WHSEC)
+
+    with pytest.raises(ConfigError, match="second: has the same secret as default") as error:
+        configured(
+            platforms(accounts={"default": {}, "second": {}}),
+            load(["standard_webhooks"]),
+            secrets,
+            "",
+        )
+
+    assert WHSEC.decode() not in str(error.value)
+
+
+def test_two_accounts_that_read_the_same_secret_are_refused(tmp_path: Path) -> None:
+    platform = load(["standard_webhooks"])["standard_webhooks"]
+    both = Platforms.model_validate(
+        {"a": {"accounts": {"b_c": {}}}, "a_b": {"accounts": {"c": {}}}}
+    )
+
+    with pytest.raises(ConfigError, match="reads the secret 'a_b_c_secret' too"):
+        configured(both, {"a": platform, "a_b": platform}, Secrets(tmp_path), "")
 
 
 @pytest.mark.parametrize(

@@ -102,7 +102,7 @@ def test_a_message_carries_its_ids_thread_and_files(tmp_path: Path) -> None:
 
     (message,) = adapter.read(adapter.verify(request(body, NOW), NOW)).messages
 
-    assert (message.event_id, message.place) == (EVENT_ID, ("room", "t1"))
+    assert (message.event_id, message.place) == (EVENT_ID, ("in", "room", "t1"))
     assert (message.timestamp, message.thread_id) == (1_700_000_000, "t1")
     assert [file.url for file in message.attachments] == ["https://files.example/1.png"]
     assert not message.holds_token

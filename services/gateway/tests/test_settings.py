@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pytest
+from pydantic import ValidationError
 
 from clawdbot.gateway.settings import Settings
 from clawdbot.runtime.config import Config, ConfigError
@@ -24,7 +25,18 @@ def test_the_defaults_are_usable() -> None:
             {"platforms": {"webhook": {"callback_url": "ftp://x"}}},
             "platforms.webhook.callback_url",
         ),
+        *(
+            ({"platforms": {"webhook": {"path": path}}}, "platforms.webhook.path")
+            for path in ("/healthz", "/readyz/", "/startupz", "/metrics")
+        ),
+        (
+            {"platforms": {"webhook": {"max_age_s": 3 * 86_400 - 3599}}},
+            "platforms.webhook.max_age_s",
+        ),
         ({"app": {"public_url": "example.org"}}, "app.public_url"),
+        ({"app": {"public_url": "https://example.org:99999"}}, "app.public_url"),
+        ({"app": {"public_url": "https://example.org:port"}}, "app.public_url"),
+        ({"app": {"public_url": "https://[example"}}, "app.public_url"),
     ],
 )
 def test_what_cannot_work_is_refused_by_its_key(sections: dict[str, object], key: str) -> None:
@@ -32,3 +44,38 @@ def test_what_cannot_work_is_refused_by_its_key(sections: dict[str, object], key
         Settings.of(Config(**sections))
 
     assert str(error.value).startswith(f"{key}:")
+
+
+@pytest.mark.parametrize(
+    ("callback_url", "is_own"),
+    [
+        ("https://bot.example/base/api/messages", True),
+        ("https://BOT.example:443/base", True),
+        ("https://bot.example/based", False),
+        ("https://bot.example/replies", False),
+        ("https://other.example/base/replies", False),
+        ("http://bot.example/base/replies", False),
+    ],
+)
+def test_replies_are_not_posted_back_to_the_gateway(callback_url: str, is_own: bool) -> None:
+    config = Config(
+        app={"public_url": "https://bot.example/base/"},
+        platforms={"webhook": {"callback_url": callback_url}},
+    )
+
+    if is_own:
+        with pytest.raises(ConfigError, match=r"platforms.webhook.callback_url: .* is below"):
+            Settings.of(config)
+    else:
+        assert Settings.of(config).callback_url == callback_url
+
+
+def test_a_principal_is_believed_as_long_as_its_message_may_wait() -> None:
+    settings = Settings.of(Config(gateway={"turn_deadline_s": 7200.5}))
+
+    assert settings.principal_ttl_s == 7261
+
+
+def test_nobody_waits_longer_than_a_day() -> None:
+    with pytest.raises(ValidationError, match="turn_deadline_s"):
+        Config(gateway={"turn_deadline_s": 86_401})

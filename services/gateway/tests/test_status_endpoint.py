@@ -93,6 +93,7 @@ async def test_a_token_reads_its_own_messages_and_an_admin_the_tenants(
 
     statuses = {
         "mine": (await ask(mine, bearer())).status_code,
+        "without chat": (await ask(mine, bearer(scopes=["memory:read"]))).status_code,
         "another user": (await ask(mine, bearer(sub="eve"))).status_code,
         "another tenant": (await ask(mine, bearer(tenant="other"))).status_code,
         "admin": (await ask(mine, bearer(sub="eve", scopes=["admin"]))).status_code,
@@ -104,6 +105,7 @@ async def test_a_token_reads_its_own_messages_and_an_admin_the_tenants(
 
     assert statuses == {
         "mine": 200,
+        "without chat": 403,
         "another user": 404,
         "another tenant": 404,
         "admin": 200,

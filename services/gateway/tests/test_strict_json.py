@@ -92,6 +92,13 @@ def test_brackets_in_text_and_brackets_side_by_side_are_not_depth() -> None:
     assert parse_object(data)["a"] == "[{" * 500
 
 
+def test_more_lists_and_objects_than_a_message_has_are_refused() -> None:
+    parse_object(b'{"a":[' + b"[]," * 9_997 + b"[]]}")
+
+    with pytest.raises(BadPayload, match="10000 lists"):
+        parse_object(b'{"a":[' + b"[]," * 9_998 + b"[]]}")
+
+
 def test_a_megabyte_of_nesting_is_refused_before_it_is_parsed() -> None:
     for bomb in (b"[" * 1_000_000, b'{"a":' * 200_000, b"[" * 100 + b'"' * 500_000):
         with pytest.raises(BadPayload):

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 import httpx
 import pytest
 
+from clawdbot.gateway.adapters.body import BodyLimits
 from clawdbot.schema.errors import DeadlineExceeded, Unavailable
 from clawdbot.schema.principal import Scope
 
@@ -41,6 +42,13 @@ async def test_the_principal_speaks_for_the_sender_in_that_conversation(
     assert principal.scopes == {Scope.CHAT, Scope.MEMORY_READ, Scope.MEMORY_WRITE}
     assert principal.conversation_id == record["conversation_id"]
     assert "user123" not in principal.user
+
+
+async def test_the_same_name_on_two_platforms_is_two_users(door, post_signed, payload) -> None:
+    for platform in ("slack", "line"):
+        await post_signed(payload(platform=platform))
+
+    assert len({principal.user for principal in door.inbox.principals.values()}) == 2
 
 
 async def test_a_repetition_gets_the_same_answer_with_200(door, post_signed, payload) -> None:
@@ -82,6 +90,7 @@ async def test_every_way_a_signature_fails_looks_the_same(
 
     assert answer.status_code == 401
     assert answer.headers["content-type"] == "application/problem+json"
+    assert "www-authenticate" not in answer.headers
     told = {name: value for name, value in answer.json().items() if name != "trace_id"}
     assert told == {
         "type": "urn:problem-type:clawdbot:unauthenticated",
@@ -214,6 +223,48 @@ async def test_a_body_that_drips_is_408(door) -> None:
 
     assert sent[0]["status"] == 408
     assert (b"connection", b"close") in sent[0]["headers"]
+
+
+async def test_unsigned_bodies_that_never_end_do_not_keep_out_signed_ones(
+    door, sign, payload
+) -> None:
+    door.limits = BodyLimits(4096, 60)
+    app, reading, statuses = door.app(), asyncio.Semaphore(0), []
+
+    async def never() -> dict[str, object]:
+        reading.release()
+        await asyncio.Event().wait()
+        return {}
+
+    async def send(message: dict[str, object]) -> None:
+        if message["type"] == "http.response.start":
+            statuses.append(message["status"])
+
+    stalled = [
+        asyncio.create_task(app(scope([(b"x-signature", b"a" * 64)]), never, send))
+        for _ in range(4)
+    ]
+    for _ in stalled:
+        await reading.acquire()
+    transport = httpx.ASGITransport(app)
+    async with httpx.AsyncClient(transport=transport, base_url="http://gateway") as client:
+        body = payload()
+        answer = await client.post(
+            "/api/messages", content=body, headers={"X-Signature": sign(body)}
+        )
+    await stalled[0]
+
+    assert answer.status_code == 202
+    assert statuses == [408]
+    assert not any(task.done() for task in stalled[1:])
+    for task in stalled:
+        task.cancel()
+    await asyncio.gather(*stalled, return_exceptions=True)
+
+
+def test_who_is_not_known_yet_has_5_seconds_for_a_body_at_most() -> None:
+    assert BodyLimits(1, 60).unverified() == BodyLimits(1, 5)
+    assert BodyLimits(1, 0.5).unverified() == BodyLimits(1, 0.5)
 
 
 def scope(headers: list[tuple[bytes, bytes]]) -> dict[str, object]:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clawdbot.gateway.adapters.webhook import ReplyAddress, parse_webhook
+from clawdbot.gateway.adapters.webhook import Ages, ReplyAddress, parse_webhook
 from clawdbot.gateway.domain.messages import framed
 from clawdbot.schema.errors import InvalidMessage
 from clawdbot.schema.ids import IdKey, Tenant
@@ -91,13 +91,53 @@ def test_nul_and_lone_surrogates_in_the_content_become_replacement_characters() 
     assert submission.content == "a\ufffdb\ufffdc 😀"
 
 
+@pytest.mark.parametrize(
+    ("age_s", "max_age_s", "is_taken"),
+    [
+        (-300, None, True),
+        (-301, None, False),
+        (10**8, None, True),
+        (3600, 3600, True),
+        (3601, 3600, False),
+        (-301, 3600, False),
+    ],
+)
+def test_a_message_is_not_of_the_future_and_no_older_than_configured(
+    age_s: int, max_age_s: float | None, is_taken: bool
+) -> None:
+    raw = b'{"sender_id": "u1", "content": "hi", "timestamp": 1672531200}'
+    ages = Ages(max_age_s, now=lambda: 1672531200 + age_s)
+
+    if is_taken:
+        parse_webhook(raw, TENANT, ages)
+    else:
+        with pytest.raises(InvalidMessage) as error:
+            parse_webhook(raw, TENANT, ages)
+        assert error.value.field == "timestamp"
+
+
+def test_what_a_file_lacks_may_be_null() -> None:
+    (file,) = parse(attachments=[{"type": "image", "url": "x", "name": None}]).attachments
+
+    assert file.name is None
+
+
 def test_an_attachment_without_text_is_enough() -> None:
     assert parse(content="", attachments=[{"type": "image", "url": "x"}]).attachments
 
 
 def test_the_sender_is_the_conversation_unless_another_is_named() -> None:
-    assert parse().place == ("webhook", "user123", "")
-    assert parse(conversation_id="team", thread_id="t1").place == ("webhook", "team", "t1")
+    assert parse().place == ("webhook", "with", "user123", "")
+    assert parse(conversation_id="team", thread_id="t1").place == ("webhook", "in", "team", "t1")
+
+
+def test_a_conversation_that_is_called_like_a_sender_is_another_one() -> None:
+    assert parse(conversation_id="user123").place != parse().place
+
+
+def test_a_reply_of_ours_is_no_message() -> None:
+    with pytest.raises(InvalidMessage, match="this is a reply, not a message"):
+        parse(is_final=True)
 
 
 def test_the_reply_address_holds_the_senders_own_names() -> None:

@@ -81,10 +81,10 @@ def gateway_url(config: Config) -> str:
 
 def ready_urls(config: Config) -> dict[str, str]:
     """Return where each service says whether it is ready."""
-    urls = {"gateway": f"{gateway_url(config)}/readyz"}
-    for name, port in config.ops.health_ports.model_dump().items():
-        urls[name] = f"http://{config.ops.health_host}:{port}/readyz"
-    return {name: urls[name] for name in SERVICES if name in urls}
+    ports = config.ops.health_ports.model_dump()
+    urls = {name: f"http://{config.ops.health_host}:{ports[name]}/readyz" for name in SERVICES}
+    # Only its own door shows that the gateway serves.
+    return urls | {"gateway": f"{gateway_url(config)}/readyz"}
 
 
 def service_environment(

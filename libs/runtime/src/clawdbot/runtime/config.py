@@ -108,6 +108,9 @@ class Webhook(Section):
     """Tenant that its messages belong to."""
     callback_url: str | None = None
     """Where replies are posted; without it they are read by `GET {path}/{message_id}`."""
+    max_age_s: float | None = Field(default=None, gt=0)
+    """Oldest `timestamp` that is taken; without it a captured message can be sent again once the
+    broker forgot it (after three days)."""
 
 
 class Socket(Section):
@@ -177,7 +180,7 @@ class Gateway(Section):
 
     chat_timeout_s: float = Field(default=120, gt=0)
     """How long `POST /api/chat` waits for the reply; it can be fetched later all the same."""
-    turn_deadline_s: float = Field(default=3600, gt=0)
+    turn_deadline_s: float = Field(default=3600, gt=0, le=86_400)
     """After this nobody wants the answer to a message any more."""
     max_body_bytes: int = Field(default=1_048_576, ge=1024)
     """Longest request body; a longer one is answered 413."""
@@ -254,8 +257,9 @@ class Telemetry(Section):
 
 
 class HealthPorts(Section):
-    """`ops.health_ports`: where each service shows its health; 0 takes any free port."""
+    """`ops.health_ports`: where each service shows health and metrics; 0 takes any free port."""
 
+    gateway: int = Field(default=8010, ge=0, le=65535)
     assistant: int = Field(default=8011, ge=0, le=65535)
     inference: int = Field(default=8012, ge=0, le=65535)
     memory: int = Field(default=8013, ge=0, le=65535)
@@ -266,7 +270,7 @@ class Ops(Section):
     """`ops`: health, logs, shutdown."""
 
     health_host: str = "127.0.0.1"
-    """Address that the health pages of the other services listen on."""
+    """Address that the health pages of all services listen on."""
     health_ports: HealthPorts = HealthPorts()
     log_format: Literal["auto", "json", "text"] = "auto"
     """`auto` is text on a terminal and JSON elsewhere."""

@@ -11,6 +11,7 @@ from typing import Any
 import uvicorn
 
 from clawdbot.runtime.config import ConfigError
+from clawdbot.runtime.http_protocol import bounded
 
 BACKLOG = 2048
 KEEP_ALIVE_S = 75
@@ -28,6 +29,8 @@ class ServerSettings:
     """Open connections, idle ones included; beyond them 503."""
     grace_s: float
     """How long requests may take to finish once the service stops."""
+    head_s: float = 10.0
+    """How long a connection may take until a request's headers are complete."""
 
 
 class HTTPServer:
@@ -71,7 +74,7 @@ class HTTPServer:
 def _config(app: Any, settings: ServerSettings) -> uvicorn.Config:
     return uvicorn.Config(
         app,
-        http="httptools",
+        http=bounded(settings.head_s),
         ws="none",
         loop="none",
         lifespan="off",

@@ -227,10 +227,6 @@ async def _end(task: asyncio.Task[None]) -> None:
 
 @asynccontextmanager
 async def _health_server(service: str, config: Config, health: Health) -> AsyncIterator[None]:
-    if not hasattr(config.ops.health_ports, service):
-        # The gateway shows the same paths at its own door.
-        yield
-        return
     port: int = getattr(config.ops.health_ports, service)
     settings = ServerSettings(config.ops.health_host, port, max_connections=64, grace_s=1)
     async with HTTPServer.open(health.asgi, settings) as server:

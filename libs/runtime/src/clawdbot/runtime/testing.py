@@ -25,7 +25,7 @@ from clawdbot.runtime.broker import (
     new_user_seed,
 )
 from clawdbot.runtime.bus import Bus
-from clawdbot.runtime.config import Config
+from clawdbot.runtime.config import Config, HealthPorts
 from clawdbot.runtime.connection import connected
 from clawdbot.runtime.provision import provision
 from clawdbot.runtime.secrets import PRINCIPAL_PUBLIC, Secrets, bus_seed
@@ -66,7 +66,7 @@ async def local_bus(directory: Path, **sections: Any) -> AsyncIterator[LocalBus]
     """
     port = free_port()
     bus = {"url": f"nats://127.0.0.1:{port}", "lease_ttl_s": 1.5, "ack_wait_s": 1.5}
-    ports = {"memory": 0, "assistant": 0, "executor": 0, "inference": 0}
+    ports = dict.fromkeys(HealthPorts.model_fields, 0)
     config = Config(
         **{"app": {"data_dir": directory}, "bus": bus, "ops": {"health_ports": ports}, **sections}
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import TypeVar
 
 from clawdbot.gateway.adapters.body import BodyLimits, Gate
@@ -21,6 +22,7 @@ from clawdbot.gateway.adapters.platforms.connections import Connection, Platform
 from clawdbot.gateway.adapters.platforms.registry import configured, load, paths
 from clawdbot.gateway.adapters.records import Links
 from clawdbot.gateway.adapters.signature import WebhookKey
+from clawdbot.gateway.adapters.webhook import Ages
 from clawdbot.gateway.domain.messages import WEBHOOK
 from clawdbot.gateway.handlers.messages import Accept, Converse, Deliver, Inspect, Patience
 from clawdbot.gateway.handlers.platforms import DeliverParts, Receive
@@ -87,7 +89,8 @@ def _endpoints(
         turn_s=settings.turn_deadline_s,
         chat_s=settings.chat_timeout_s,
     )
-    signer = _key(runtime.secrets, secrets.PRINCIPAL_PRIVATE, PrincipalSigner)
+    signing = partial(PrincipalSigner, ttl_s=settings.principal_ttl_s)
+    signer = _key(runtime.secrets, secrets.PRINCIPAL_PRIVATE, signing)
     inbox, replies = BusInbox(runtime.bus, signer), BusReplies(runtime.bus)
     accept = Accept(inbox, _key(runtime.secrets, secrets.ID_KEY, IdKey), patience)
     tokens = _key(runtime.secrets, secrets.JWT, Tokens)
@@ -98,7 +101,15 @@ def _endpoints(
     status = StatusEndpoint(Inspect(inbox, replies, patience), tokens, webhook_key, tenant)
     webhook = None
     if webhook_key is not None:
-        webhook = WebhookEndpoint(accept, webhook_key, tenant, limits, Gate(places), links)
+        webhook = WebhookEndpoint(
+            accept,
+            webhook_key,
+            tenant,
+            limits,
+            Gate(places),
+            links,
+            Ages(settings.webhook_max_age_s),
+        )
     platforms = _platforms(runtime.secrets, settings, accept, connections)
     return Endpoints(chat, status, webhook, settings.messages_path, platforms)
 

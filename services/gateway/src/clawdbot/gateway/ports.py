@@ -10,7 +10,7 @@ from typing import Protocol
 from clawdbot.gateway.domain.messages import Accepted, Envelope, ReplyPart
 from clawdbot.schema.deadline import Deadline
 from clawdbot.schema.errors import ClawdbotError, DeadlineExceeded
-from clawdbot.schema.ids import Channel, MessageId, Tenant
+from clawdbot.schema.ids import Channel, ConversationId, MessageId, Tenant
 from clawdbot.schema.messages import Delta, DeltaEnd, InboundMessage, OutboundMessage
 from clawdbot.schema.principal import Principal
 
@@ -78,8 +78,8 @@ class Callback(Protocol):
 class ReplySeal(Protocol):
     """Keeps reply addresses that hold a token unreadable on their way through the stack."""
 
-    def close(self, address: bytes, channel: Channel, message_id: MessageId) -> bytes:
-        """Return `address` so that only `message_id`'s reply on `channel` can be sent to it."""
+    def close(self, address: bytes, channel: Channel, conversation_id: ConversationId) -> bytes:
+        """Return `address` so that only replies in that conversation of `channel` reach it."""
         ...
 
 
@@ -226,6 +226,6 @@ class RecordingSender:
 class ReversingSeal:
     """Seals by writing backwards, so that a test sees what was sealed."""
 
-    def close(self, address: bytes, channel: Channel, message_id: MessageId) -> bytes:  # noqa: ARG002 -- bound to nothing
+    def close(self, address: bytes, channel: Channel, conversation_id: ConversationId) -> bytes:  # noqa: ARG002 -- bound to nothing
         """Return `address` backwards."""
         return address[::-1]

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from clawdbot.runtime.config import Config, ConfigError, Platforms
 from clawdbot.schema.ids import Tenant
+from clawdbot.schema.streams import INBOUND
 
 GRACE_SHARE = 0.75
 """Share of the whole grace that requests get; the rest is for closing what they used."""
+PORTS = {"http": 80, "https": 443}
 CHAT_PATH = "/api/chat"
 PLATFORMS_PATH = "/webhooks"
+TAKEN_PATHS = frozenset({"", CHAT_PATH, "/healthz", "/readyz", "/startupz", "/metrics"})
+DEDUPE_SLACK_S = 3600
+"""How much sooner than the broker forgets a message it has to be too old."""
+PRINCIPAL_SLACK_S = 60
+"""How much longer than an answer is wanted a message's principal is believed."""
 
 
 @dataclass(frozen=True)
@@ -26,6 +34,8 @@ class Settings:
     """Where webhook messages are posted, and below which messages are asked for."""
     webhook_is_enabled: bool
     webhook_tenant: Tenant
+    webhook_max_age_s: float | None
+    """Oldest message that is taken; None takes any."""
     callback_url: str | None
     callback_timeout_s: float
     platforms: Platforms
@@ -51,6 +61,7 @@ class Settings:
         app, gateway, webhook = config.app, config.gateway, config.platforms.webhook
         _refuse_sockets(config)
         _refuse_taken_path(webhook.path)
+        _refuse_own_address(webhook.callback_url, app.public_url)
         return cls(
             host=app.host,
             port=app.port,
@@ -58,6 +69,7 @@ class Settings:
             messages_path=webhook.path.rstrip("/"),
             webhook_is_enabled=webhook.enabled,
             webhook_tenant=Tenant(webhook.tenant),
+            webhook_max_age_s=_remembered(webhook.max_age_s),
             callback_url=_address("platforms.webhook.callback_url", webhook.callback_url),
             callback_timeout_s=gateway.callback_timeout_s,
             platforms=config.platforms,
@@ -71,6 +83,11 @@ class Settings:
             request_grace_s=GRACE_SHARE * config.ops.grace_s,
         )
 
+    @property
+    def principal_ttl_s(self) -> int:
+        """How long a principal is believed: as long as its message may wait for its turn."""
+        return math.ceil(self.turn_deadline_s) + PRINCIPAL_SLACK_S
+
 
 def _refuse_sockets(config: Config) -> None:
     if config.platforms.socket.enabled:
@@ -82,14 +99,47 @@ def _refuse_sockets(config: Config) -> None:
 
 def _refuse_taken_path(path: str) -> None:
     plain = path.rstrip("/")
-    if plain in {"", CHAT_PATH} or f"{plain}/".startswith(f"{PLATFORMS_PATH}/"):
+    if plain in TAKEN_PATHS or f"{plain}/".startswith(f"{PLATFORMS_PATH}/"):
         raise ConfigError(f"platforms.webhook.path: {path!r} is taken; use /api/messages")
+
+
+def _remembered(max_age_s: float | None) -> float | None:
+    longest_s = INBOUND.max_age.total_seconds() - DEDUPE_SLACK_S
+    if max_age_s is not None and max_age_s > longest_s:
+        raise ConfigError(
+            f"platforms.webhook.max_age_s: must be {longest_s:g} or less; "
+            "the broker forgets older messages and would take them again"
+        )
+    return max_age_s
+
+
+def _refuse_own_address(callback_url: str | None, public_url: str | None) -> None:
+    callback = _address("platforms.webhook.callback_url", callback_url)
+    public = _address("app.public_url", public_url)
+    if callback is None or public is None:
+        return
+    (origin, path), (own_origin, own_path) = _place(callback), _place(public)
+    if origin == own_origin and f"{path}/".startswith(f"{own_path.rstrip('/')}/"):
+        raise ConfigError(
+            f"platforms.webhook.callback_url: {callback!r} is below app.public_url; "
+            "replies would come back to the gateway, so use an address of your own service"
+        )
+
+
+def _place(url: str) -> tuple[tuple[str | None, int], str]:
+    parts = urlsplit(url)
+    return (parts.hostname, parts.port or PORTS[parts.scheme]), parts.path
 
 
 def _address(key: str, url: str | None) -> str | None:
     if url is None:
         return None
-    parts = urlsplit(url)
-    if parts.scheme not in {"http", "https"} or not parts.hostname:
+    try:
+        parts = urlsplit(url)
+        # Reading the port is what checks it.
+        is_address = parts.scheme in PORTS and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        is_address = False
+    if not is_address:
         raise ConfigError(f"{key}: {url!r} is not an http or https address")
     return url

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
+from dataclasses import dataclass, replace
 
 from starlette.requests import ClientDisconnect, Request
 
@@ -14,6 +14,8 @@ from clawdbot.schema.errors import Overloaded, TooLarge
 
 DISCARD_S = 2.0
 """How long the rest of a body that is too long is read, and forgotten."""
+UNVERIFIED_S = 5.0
+"""A signature over the body can only be checked once the body is here, so it has to come soon."""
 
 
 @dataclass(frozen=True)
@@ -24,33 +26,82 @@ class BodyLimits:
     timeout_s: float = 10.0
     """From the request's headers to the body's last byte; the server itself has no such limit."""
 
+    def unverified(self) -> BodyLimits:
+        """Return the limits for the body of a sender that is not known before it is read."""
+        return replace(self, timeout_s=min(self.timeout_s, UNVERIFIED_S))
 
-def require_plain(request: Request) -> None:
-    """Pass when the body is not compressed: a few bytes could become gigabytes.
 
-    Raises:
-        UnsupportedEncoding: it is.
+class Gate:
+    """Bounds how many requests are worked on at a time, and apart from them how many are read.
+
+    Work that is one too many is sent away. A body that is one too many ends the one that has been
+    read for longest: otherwise those who are never done would keep out those who are at once.
+
+    Args:
+        capacity: how many of either kind.
     """
-    encodings = request.headers.getlist("content-encoding")
-    if any(value.strip().lower() not in {"", "identity"} for value in encodings):
-        raise UnsupportedEncoding(
-            "compressed bodies are not accepted", fix="send the body without Content-Encoding"
-        )
+
+    def __init__(self, capacity: int) -> None:
+        self._capacity = capacity
+        self._inside = 0
+        self._readers: dict[asyncio.Timeout, None] = {}
+        """The oldest first."""
+
+    @contextmanager
+    def enter(self) -> Iterator[None]:
+        """Hold a place to work.
+
+        Raises:
+            Overloaded: none is free.
+        """
+        if self._inside >= self._capacity:
+            raise Overloaded("too many requests at the same time", retry_after_s=1.0)
+        self._inside += 1
+        try:
+            yield
+        finally:
+            self._inside -= 1
+
+    @asynccontextmanager
+    async def read(self, timeout_s: float) -> AsyncIterator[None]:
+        """Hold a place to read, for `timeout_s` or until it is the oldest and another is needed.
+
+        Raises:
+            TimeoutError: the place is lost.
+        """
+        if len(self._readers) >= self._capacity:
+            self._end_oldest()
+        async with asyncio.timeout(timeout_s) as limit:
+            self._readers[limit] = None
+            try:
+                yield
+            finally:
+                self._readers.pop(limit, None)
+
+    def _end_oldest(self) -> None:
+        oldest = next(iter(self._readers))
+        del self._readers[oldest]
+        # One whose time is up just now cannot be told again.
+        if not oldest.expired():
+            oldest.reschedule(asyncio.get_running_loop().time())
 
 
-async def read_body(request: Request, limits: BodyLimits) -> bytes:
-    """Return the whole body.
+async def read_body(request: Request, limits: BodyLimits, gate: Gate) -> bytes:
+    """Return the whole body; what its headers say is checked before any of it is awaited.
 
     Raises:
+        UnsupportedEncoding: it is compressed.
         TooLarge: it says or shows that it is longer than `limits.max_bytes`.
-        SlowBody: it takes longer than `limits.timeout_s`.
+        SlowBody: it takes longer than `limits.timeout_s`, or longest of too many.
         BadPayload: the client left in the middle.
     """
+    _require_plain(request)
     try:
-        async with asyncio.timeout(limits.timeout_s):
+        _require_short(request, limits.max_bytes)
+        async with gate.read(limits.timeout_s):
             return await _read(request, limits.max_bytes)
     except TimeoutError as exc:
-        raise SlowBody(f"the body took longer than {limits.timeout_s:g} s") from exc
+        raise SlowBody("the body did not arrive in time") from exc
     except ClientDisconnect as exc:
         raise BadPayload("the body is incomplete") from exc
     except TooLarge:
@@ -58,10 +109,22 @@ async def read_body(request: Request, limits: BodyLimits) -> bytes:
         raise
 
 
-async def _read(request: Request, max_bytes: int) -> bytes:
+def _require_plain(request: Request) -> None:
+    # A few compressed bytes could become gigabytes.
+    encodings = request.headers.getlist("content-encoding")
+    if any(value.strip().lower() not in {"", "identity"} for value in encodings):
+        raise UnsupportedEncoding(
+            "compressed bodies are not accepted", fix="send the body without Content-Encoding"
+        )
+
+
+def _require_short(request: Request, max_bytes: int) -> None:
     announced = request.headers.get("content-length", "")
     if announced.isascii() and announced.isdigit() and int(announced[:19]) > max_bytes:
         raise _too_large(max_bytes)
+
+
+async def _read(request: Request, max_bytes: int) -> bytes:
     received = bytearray()
     async for chunk in request.stream():
         received += chunk
@@ -83,30 +146,3 @@ async def _discard_rest(request: Request) -> None:
 
 def _too_large(max_bytes: int) -> TooLarge:
     return TooLarge(f"the body is longer than {max_bytes} bytes")
-
-
-class Gate:
-    """Lets a number of requests in at a time and sends the rest away at once.
-
-    Args:
-        capacity: how many.
-    """
-
-    def __init__(self, capacity: int) -> None:
-        self._capacity = capacity
-        self._inside = 0
-
-    @contextmanager
-    def enter(self) -> Iterator[None]:
-        """Hold a place.
-
-        Raises:
-            Overloaded: none is free.
-        """
-        if self._inside >= self._capacity:
-            raise Overloaded("too many requests at the same time", retry_after_s=1.0)
-        self._inside += 1
-        try:
-            yield
-        finally:
-            self._inside -= 1

@@ -5,6 +5,7 @@ Source: W3C Trace Context for `traceparent`.
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -69,12 +70,16 @@ class HTTPCallback:
         left_s = deadline.within(self._timeout_s).require()
         try:
             # The answer's body is nobody's business: closing unread bounds it.
-            async with self._client.stream(
-                "POST", self._url, content=body, headers=headers, timeout=left_s
-            ) as response:
+            # The client's own time-outs are for each read: an answer that drips has none.
+            async with (
+                asyncio.timeout(left_s),
+                self._client.stream(
+                    "POST", self._url, content=body, headers=headers, timeout=left_s
+                ) as response,
+            ):
                 wait = response.headers.get("retry-after", "")
                 return error_of_status("the callback", response.status_code, wait)
-        except httpx.HTTPError as exc:
+        except (httpx.HTTPError, TimeoutError) as exc:
             return Unavailable(f"the callback is not reachable: {type(exc).__name__}")
 
 

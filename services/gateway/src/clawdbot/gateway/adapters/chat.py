@@ -58,8 +58,9 @@ def parse_chat(raw: bytes, identity: Identity) -> ChatRequest:
         scopes=identity.scopes,
         content=body.content,
         place=(identity.subject, body.conversation_id),
-        own_id=body.message_id,
-        fallback_id=uuid4().hex,
+        # One of ours when there is none, which its asker is told to send it again.
+        own_id=body.message_id or uuid4().hex,
+        fallback_id="",
         attachments=tuple(item.attachment() for item in body.attachments),
     )
     return ChatRequest(submission, body.conversation_id, wants_stream=body.stream)

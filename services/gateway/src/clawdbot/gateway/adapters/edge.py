@@ -9,15 +9,19 @@ from typing import Any
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from clawdbot.gateway.adapters import metrics
+from clawdbot.gateway.adapters.problems import problem_response
+from clawdbot.gateway.adapters.refusals import MethodNotAllowed
 from clawdbot.runtime.telemetry import SpanKind, current_trace_id, extracted, span
 
-HEALTH_PATHS = frozenset({"/healthz", "/readyz", "/startupz", "/metrics"})
+HEALTH_PATHS = frozenset({"/healthz", "/readyz", "/startupz"})
+"""Metrics are not for the public: the gateway's port of `ops.health_ports` shows them."""
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _TRACE_HEADERS = frozenset({b"traceparent", b"tracestate"})
 
 CONTENT_SECURITY_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
-    "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; "
+    "require-trusted-types-for 'script'"
 )
 _SECURITY = [
     (b"content-security-policy", CONTENT_SECURITY_POLICY.encode()),
@@ -29,11 +33,15 @@ _SECURITY = [
     (b"permissions-policy", b"camera=(), geolocation=(), microphone=()"),
 ]
 
+_NOT_ALLOWED = problem_response(
+    MethodNotAllowed("this path does not take this method"), headers={"Allow": "GET, HEAD"}
+)
+
 HealthApp = Callable[[dict[str, Any], Callable[[], Any], Callable[[dict[str, Any]], Any]], Any]
 
 
 class Edge:
-    """Wraps the application; health and metrics are answered without a span.
+    """Wraps the application; health is answered without a span.
 
     Args:
         app: everything else.
@@ -52,9 +60,15 @@ class Edge:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
         elif scope["path"] in HEALTH_PATHS:
-            await self._health(dict(scope), receive, _Exchange(send).send)
+            await self._tell_health(scope, receive, _Exchange(send).send)
         else:
             await self._serve(scope, receive, send)
+
+    async def _tell_health(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["method"] in {"GET", "HEAD"}:
+            await self._health(dict(scope), receive, send)
+        else:
+            await _NOT_ALLOWED(scope, receive, send)
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         began = time.perf_counter()

@@ -10,14 +10,14 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from clawdbot.gateway.adapters import metrics, sse
-from clawdbot.gateway.adapters.body import BodyLimits, Gate, read_body, require_plain
+from clawdbot.gateway.adapters.body import BodyLimits, Gate, read_body
 from clawdbot.gateway.adapters.chat import ChatRequest, parse_chat
 from clawdbot.gateway.adapters.jwt_auth import Tokens
 from clawdbot.gateway.adapters.problems import problem, problem_response
 from clawdbot.gateway.adapters.records import Links, answer_record, error_of
 from clawdbot.gateway.domain.messages import API, Accepted, ChatEvent, Waiting
 from clawdbot.gateway.handlers.messages import Converse
-from clawdbot.schema.errors import ClawdbotError, DeadlineExceeded
+from clawdbot.schema.errors import ClawdbotError, DeadlineExceeded, Unavailable
 from clawdbot.schema.messages import Delta, OutboundMessage
 from clawdbot.schema.principal import Scope
 
@@ -40,8 +40,7 @@ class ChatEndpoint:
         try:
             identity = self.tokens.identify(request)
             identity.require(Scope.CHAT)
-            require_plain(request)
-            chat = parse_chat(await read_body(request, self.limits), identity)
+            chat = parse_chat(await read_body(request, self.limits, self.gate), identity)
             return await self._begin(request, chat)
         except ClawdbotError as exc:
             metrics.refused.labels(API, exc.code).inc()
@@ -50,7 +49,11 @@ class ChatEndpoint:
     async def _begin(self, request: Request, chat: ChatRequest) -> Response:
         events = self._events(chat)
         # What fails before the message is kept is still a plain status, stream or not.
-        first = await anext(events)
+        try:
+            first = await anext(events)
+        except Unavailable as exc:
+            metrics.refused.labels(API, exc.code).inc()
+            return problem_response(exc, _again(chat))
         if not isinstance(first, Accepted):
             raise TypeError("a conversation begins with its message being accepted")
         metrics.accepted.labels(API, "accepted" if first.is_new else "repeated").inc()
@@ -71,7 +74,6 @@ class ChatEndpoint:
         accepted: Accepted,
         chat: ChatRequest,
     ) -> Response:
-        status_url = self.links.status_of(accepted.message.message_id)
         try:
             async with aclosing(events):
                 async for event in events:
@@ -80,7 +82,10 @@ class ChatEndpoint:
                     if isinstance(event, Waiting) and await request.is_disconnected():
                         break
         except DeadlineExceeded:
-            return problem_response(_late(), {"status_url": status_url})
+            return problem_response(_late(), self._ids(accepted.message.message_id))
+        except ClawdbotError as exc:
+            metrics.refused.labels(API, exc.code).inc()
+            return problem_response(exc, self._ids(accepted.message.message_id))
         return Response(status_code=CLIENT_LEFT)
 
     def _answer(self, reply: OutboundMessage, chat: ChatRequest) -> Response:
@@ -91,17 +96,16 @@ class ChatEndpoint:
     async def _chunks(
         self, events: AsyncGenerator[ChatEvent, None], accepted: Accepted, chat: ChatRequest
     ) -> AsyncGenerator[bytes, None]:
-        status_url = self.links.status_of(accepted.message.message_id)
-        ids = {"message_id": accepted.message.message_id, "conversation_id": chat.conversation_id}
+        ids = self._ids(accepted.message.message_id)
         async with aclosing(events):
-            yield sse.event("accepted", {**ids, "status_url": status_url})
+            yield sse.event("accepted", {**ids, "conversation_id": chat.conversation_id})
             try:
                 async for event in events:
                     yield self._chunk(event, chat)
             except DeadlineExceeded:
-                yield sse.event("error", problem(_late(), {"status_url": status_url}))
+                yield sse.event("error", problem(_late(), ids))
             except ClawdbotError as exc:
-                yield sse.event("error", problem(exc, {"status_url": status_url}))
+                yield sse.event("error", problem(exc, ids))
 
     def _chunk(self, event: ChatEvent, chat: ChatRequest) -> bytes:
         if isinstance(event, Delta):
@@ -112,12 +116,12 @@ class ChatEndpoint:
             return sse.event("error", problem(error, self._about(event)))
         return sse.event("message", answer_record(event, chat.conversation_id))
 
+    def _ids(self, message_id: str) -> dict[str, object]:
+        return {"message_id": message_id, "status_url": self.links.status_of(message_id)}
+
     def _about(self, reply: OutboundMessage) -> dict[str, object]:
         told = reply.metadata.error
-        about: dict[str, object] = {
-            "message_id": reply.message_id,
-            "status_url": self.links.status_of(reply.message_id),
-        }
+        about = self._ids(reply.message_id)
         # The trace in which it failed leads to the cause; this request may be a later one.
         if trace_id := (told.trace_id if told else None) or reply.metadata.trace_id:
             about["trace_id"] = trace_id
@@ -129,6 +133,14 @@ def _late() -> DeadlineExceeded:
         "the answer takes longer than this request may wait",
         fix="ask the status_url later; the answer is kept",
     )
+
+
+def _again(chat: ChatRequest) -> dict[str, object]:
+    # Whether it is kept is not known; under this id it is kept once however often it is sent.
+    return {
+        "message_id": chat.submission.own_id,
+        "fix": "send the same request again with this message_id; it is answered once",
+    }
 
 
 def _accepts_events(request: Request) -> bool:

@@ -12,13 +12,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from urllib.parse import parse_qsl
 
+from pydantic import ValidationError
 from starlette.requests import Request
 from starlette.responses import Response
 
 from clawdbot.gateway.adapters import metrics
-from clawdbot.gateway.adapters.body import BodyLimits, Gate, read_body, require_plain
+from clawdbot.gateway.adapters.body import BodyLimits, Gate, read_body
 from clawdbot.gateway.adapters.platforms.connections import Connection
-from clawdbot.gateway.adapters.platforms.interface import PlatformMessage
+from clawdbot.gateway.adapters.platforms.interface import PlatformMessage, Received
 from clawdbot.gateway.adapters.platforms.requests import HTTPAnswer, RawRequest, Verified
 from clawdbot.gateway.adapters.platforms.submissions import submission_of
 from clawdbot.gateway.adapters.problems import problem_response
@@ -26,14 +27,12 @@ from clawdbot.gateway.adapters.refusals import BadPayload, MethodNotAllowed
 from clawdbot.gateway.domain.messages import Submission
 from clawdbot.gateway.handlers.platforms import Receive
 from clawdbot.schema.deadline import Deadline
-from clawdbot.schema.errors import ClawdbotError, InvalidMessage, Retryable
+from clawdbot.schema.errors import ClawdbotError, InvalidMessage, Retryable, Unauthenticated
 
 log = logging.getLogger(__name__)
 
 PLACES = 64
-"""Requests of one account that are read at a time: a flooded platform leaves the others alone."""
-UNVERIFIED_BODY_TIMEOUT_S = 5.0
-"""A signature over the body can only be checked once the body is here, so it has to come soon."""
+"""Requests of an account that are read, or kept, at a time: its flood leaves the others alone."""
 MAX_PARAMETERS = 64
 
 
@@ -60,18 +59,21 @@ class PlatformEndpoint:
             return _response(await self._answer(request))
         except ClawdbotError as exc:
             metrics.refused.labels(channel, exc.code).inc()
-            log.info("request refused", extra={"channel": channel, "code": exc.code})
+            # Anybody can send what nobody signed, as fast as they like.
+            level = logging.DEBUG if isinstance(exc, Unauthenticated) else logging.INFO
+            log.log(level, "request refused", extra={"channel": channel, "code": exc.code})
             return problem_response(exc)
 
     async def _answer(self, request: Request) -> HTTPAnswer:
         verified = await self._verified(request)
         try:
-            received = self.connection.adapter.read(verified)
+            received = self._read(verified)
             submissions = self._submissions(received.messages)
         except (BadPayload, InvalidMessage) as exc:
             return self._unreadable(exc)
         try:
-            await self._keep(submissions)
+            with self.gate.enter():
+                await self._keep(submissions)
         except Retryable:
             if received.on_failure is None:
                 raise
@@ -82,14 +84,16 @@ class PlatformEndpoint:
         adapter = self.connection.adapter
         raw = _raw(request, self.public_url)
         adapter.admit(raw)
-        require_plain(request)
-        limits = BodyLimits(
-            min(self.limits.max_bytes, adapter.limits.body_bytes),
-            min(self.limits.timeout_s, UNVERIFIED_BODY_TIMEOUT_S),
-        )
-        with self.gate.enter():
-            body = await read_body(request, limits)
-            return adapter.verify(replace(raw, body=body), self.now())
+        longest = min(self.limits.max_bytes, adapter.limits.body_bytes)
+        limits = replace(self.limits, max_bytes=longest).unverified()
+        body = await read_body(request, limits, self.gate)
+        return adapter.verify(replace(raw, body=body), self.now())
+
+    def _read(self, verified: Verified) -> Received:
+        try:
+            return self.connection.adapter.read(verified)
+        except ValidationError as exc:
+            raise InvalidMessage("the message cannot be understood") from exc
 
     def _submissions(self, messages: Sequence[PlatformMessage]) -> list[Submission]:
         account = self.connection.account

@@ -48,6 +48,7 @@ class StatusEndpoint:
         identity = self.tokens.identify(request)
         if Scope.ADMIN in identity.scopes:
             return Reader(identity.tenant)
+        identity.require(Scope.CHAT)
         return Reader(identity.tenant, channel=API, sender_id=identity.subject)
 
 

@@ -8,11 +8,11 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from clawdbot.gateway.adapters import metrics
-from clawdbot.gateway.adapters.body import BodyLimits, Gate, read_body, require_plain
+from clawdbot.gateway.adapters.body import BodyLimits, Gate, read_body
 from clawdbot.gateway.adapters.problems import problem_response
 from clawdbot.gateway.adapters.records import Links, accepted_record
 from clawdbot.gateway.adapters.signature import WebhookKey, read_signature
-from clawdbot.gateway.adapters.webhook import parse_webhook
+from clawdbot.gateway.adapters.webhook import ANY_AGE, Ages, parse_webhook
 from clawdbot.gateway.domain.messages import WEBHOOK, Accepted
 from clawdbot.gateway.handlers.messages import Accept
 from clawdbot.schema.errors import ClawdbotError
@@ -32,6 +32,7 @@ class WebhookEndpoint:
     limits: BodyLimits
     gate: Gate
     links: Links
+    ages: Ages = ANY_AGE
 
     async def respond(self, request: Request) -> Response:
         """Return 202 for a new message, 200 for a repetition, else problem details."""
@@ -48,8 +49,7 @@ class WebhookEndpoint:
 
     async def _accepted(self, request: Request) -> Accepted:
         signature = read_signature(request.scope["headers"])
-        require_plain(request)
+        raw = await read_body(request, self.limits.unverified(), self.gate)
+        self.key.verify(signature, raw)
         with self.gate.enter():
-            raw = await read_body(request, self.limits)
-            self.key.verify(signature, raw)
-            return await self.accept(parse_webhook(raw, self.tenant))
+            return await self.accept(parse_webhook(raw, self.tenant, self.ages))

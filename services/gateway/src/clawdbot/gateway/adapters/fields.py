@@ -29,14 +29,20 @@ def storable(value: object) -> object:
     return _UNSTORABLE.sub("\ufffd", value) if isinstance(value, str) else value
 
 
-def _no_control(value: str) -> str:
+def no_control(value: str) -> str:
+    """Return text that fits into ids and logs.
+
+    Raises:
+        ValueError: it has control characters.
+    """
     if _CONTROL.search(value):
         raise ValueError("control characters are not allowed")
     return value
 
 
-Name = Annotated[str, Field(min_length=1, max_length=256), AfterValidator(_no_control)]
+Name = Annotated[str, Field(min_length=1, max_length=256), AfterValidator(no_control)]
 """An id of the outside's own."""
+Label = Annotated[str, BeforeValidator(storable), Field(max_length=255)]
 Content = Annotated[str, BeforeValidator(storable), Field(max_length=MAX_CONTENT_CHARS)]
 
 
@@ -51,8 +57,8 @@ class AttachmentBody(Body):
 
     type: Annotated[str, BeforeValidator(storable), Field(min_length=1, max_length=64)]
     url: Annotated[str, BeforeValidator(storable), Field(min_length=1, max_length=4096)]
-    name: Annotated[str | None, BeforeValidator(storable), Field(max_length=255)] = None
-    media_type: Annotated[str | None, BeforeValidator(storable), Field(max_length=255)] = None
+    name: Label | None = None
+    media_type: Label | None = None
 
     def attachment(self) -> Attachment:
         """Return it as messages carry it."""

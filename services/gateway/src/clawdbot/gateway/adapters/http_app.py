@@ -34,7 +34,7 @@ class Endpoints:
 
 
 def build_app(endpoints: Endpoints, health: HealthApp) -> ASGIApp:
-    """Return the application, health and metrics included."""
+    """Return the application, health included."""
     # FastAPI's own telemetry switches itself on with a tracer provider and costs a third.
     app = FastAPI(
         openapi_url=None,

@@ -10,7 +10,9 @@ from dataclasses import dataclass
 import jwt
 from starlette.requests import Request
 
-from clawdbot.schema.errors import Forbidden, Unauthenticated
+from clawdbot.gateway.adapters.fields import no_control
+from clawdbot.gateway.adapters.refusals import TokenRefused
+from clawdbot.schema.errors import Forbidden
 from clawdbot.schema.ids import TOKEN, Tenant
 from clawdbot.schema.principal import Scope
 
@@ -61,7 +63,7 @@ class Tokens:
         """Return whose token the request carries.
 
         Raises:
-            Unauthenticated: none, several, expired, forged, or not a token of ours.
+            TokenRefused: none, several, expired, forged, or not a token of ours.
         """
         values = request.headers.getlist("authorization")
         scheme, _, token = values[0].partition(" ") if len(values) == 1 else ("", "", "")
@@ -81,7 +83,7 @@ class Tokens:
                 options={"require": ["exp", "iss", "aud", "sub"]},
             )
             return _read(claims)
-        except (jwt.InvalidTokenError, KeyError, TypeError, ValueError) as exc:
+        except (jwt.InvalidTokenError, KeyError, TypeError, ValueError, OverflowError) as exc:
             raise _refused() from exc
 
 
@@ -92,15 +94,15 @@ def _read(claims: dict[str, object]) -> Identity:
     if not isinstance(subject, str) or not 0 < len(subject) <= 256:
         raise ValueError("sub")
     # Joined to ids and logs as UTF-8, which has no lone surrogates.
-    subject.encode("utf-8")
+    no_control(subject).encode("utf-8")
     if not isinstance(scopes, list):
         raise TypeError("scopes")
     granted = frozenset(_KNOWN_SCOPES[name] for name in scopes if name in _KNOWN_SCOPES)
     return Identity(Tenant(tenant), subject, granted)
 
 
-def _refused() -> Unauthenticated:
-    return Unauthenticated(
+def _refused() -> TokenRefused:
+    return TokenRefused(
         "a valid token is needed",
         fix="send 'Authorization: Bearer <token>' with a token that has not expired",
     )

@@ -11,14 +11,13 @@ from collections.abc import Mapping
 from http import HTTPStatus
 
 from fastapi import FastAPI
-from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from clawdbot.gateway.adapters.refusals import BadPayload, MethodNotAllowed
+from clawdbot.gateway.adapters.refusals import BadPayload, MethodNotAllowed, TokenRefused
 from clawdbot.runtime.telemetry import current_trace_id
-from clawdbot.schema.errors import ClawdbotError, Internal, InvalidMessage, NotFound, Rejected
+from clawdbot.schema.errors import ClawdbotError, Internal, NotFound, Rejected
 
 MEDIA_TYPE = "application/problem+json"
 UNAVAILABLE_RETRY_S = 5.0
@@ -61,7 +60,6 @@ def install_problem_handlers(app: FastAPI) -> None:
     """Let every error that leaves a route become problem details."""
     app.add_exception_handler(ClawdbotError, _on_our_error)
     app.add_exception_handler(HTTPException, _on_http_error)
-    app.add_exception_handler(RequestValidationError, _on_wrong_fields)
     app.add_exception_handler(Exception, _on_bug)
 
 
@@ -72,7 +70,7 @@ def _headers_for(error: ClawdbotError) -> dict[str, str]:
         wait_s = UNAVAILABLE_RETRY_S
     if wait_s is not None:
         headers["Retry-After"] = str(max(1, math.ceil(wait_s)))
-    if error.status == HTTPStatus.UNAUTHORIZED:
+    if isinstance(error, TokenRefused):
         headers["WWW-Authenticate"] = 'Bearer realm="clawdbot"'
     # What is left of the body was not read, so the connection cannot carry another request.
     if error.status in {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.REQUEST_ENTITY_TOO_LARGE}:
@@ -90,14 +88,6 @@ async def _on_http_error(request: Request, error: Exception) -> Response:  # noq
     if not isinstance(error, HTTPException):
         raise error
     return problem_response(_as_ours(error), headers=error.headers)
-
-
-async def _on_wrong_fields(request: Request, error: Exception) -> Response:  # noqa: ARG001 -- as above
-    if not isinstance(error, RequestValidationError):
-        raise error
-    first = error.errors()[0]
-    field = ".".join(str(part) for part in first["loc"])
-    return problem_response(InvalidMessage(f"the field {field!r}: {first['msg']}", field=field))
 
 
 async def _on_bug(request: Request, error: Exception) -> Response:  # noqa: ARG001 -- as above

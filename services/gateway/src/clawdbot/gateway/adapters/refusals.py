@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from clawdbot.schema.errors import Rejected
+from clawdbot.schema.errors import Rejected, Unauthenticated
 
 
 class BadPayload(Rejected):
@@ -33,3 +33,7 @@ class MethodNotAllowed(Rejected):
 
     code: ClassVar[str] = "method_not_allowed"
     status: ClassVar[int] = 405
+
+
+class TokenRefused(Unauthenticated):
+    """A token is wanted, and a valid one was not sent; where signatures count none would help."""

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from clawdbot.schema.errors import Unauthenticated
 
 HEADER = "x-signature"
+MIN_SECRET_BYTES = 16
 _VALUE = re.compile(rb"(?:sha256=)?([0-9A-Fa-f]{64})")
 
 
@@ -44,12 +45,15 @@ class WebhookKey:
     """Signs and verifies with the webhook's shared secret.
 
     Args:
-        secret: not blank; HMAC under an empty key is valid and anybody's.
+        secret: at least `MIN_SECRET_BYTES`; HMAC under an empty key is valid and anybody's.
+
+    Raises:
+        ValueError: the secret is shorter.
     """
 
     def __init__(self, secret: bytes) -> None:
-        if not secret.strip():
-            raise ValueError("the webhook secret is blank")
+        if len(secret.strip()) < MIN_SECRET_BYTES:
+            raise ValueError(f"the webhook secret needs at least {MIN_SECRET_BYTES} bytes")
         self._secret = secret
 
     def sign(self, data: bytes) -> str:

@@ -12,6 +12,8 @@ import re
 from clawdbot.gateway.adapters.refusals import BadPayload
 
 MAX_DEPTH = 64
+MAX_CONTAINERS = 10_000
+"""A megabyte of empty ones would take a hundred of memory."""
 MAX_NUMBER_CHARS = 32
 """Python needs quadratic time to read a number, and refuses 4,300 digits with a bare ValueError."""
 
@@ -24,10 +26,14 @@ def parse_object(data: bytes) -> dict[str, object]:
     """Return the object that `data` holds.
 
     Raises:
-        BadPayload: not UTF-8, not JSON, nested deeper than `MAX_DEPTH`, a name twice in one
-            object, a number that is not finite or too long, or no object at the top.
+        BadPayload: not UTF-8, not JSON, nested deeper than `MAX_DEPTH` or with more brackets
+            than `MAX_CONTAINERS`, a name twice in one object, a number that is not finite or too
+            long, or no object at the top.
     """
-    if _is_too_deep(data):
+    brackets = data.count(b"[") + data.count(b"{")
+    if brackets > MAX_CONTAINERS:
+        raise BadPayload(f"the body has more than {MAX_CONTAINERS} lists and objects")
+    if brackets > MAX_DEPTH and _is_too_deep(data):
         raise BadPayload(f"the body is nested deeper than {MAX_DEPTH} levels")
     try:
         value: object = json.loads(
@@ -47,8 +53,6 @@ def parse_object(data: bytes) -> dict[str, object]:
 
 
 def _is_too_deep(data: bytes) -> bool:
-    if data.count(b"[") + data.count(b"{") <= MAX_DEPTH:
-        return False
     depth = 0
     for match in _TOKEN.finditer(data):
         first = match[0][:1]

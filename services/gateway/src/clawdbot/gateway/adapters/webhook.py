@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Annotated
 
 from pydantic import BaseModel, Field
@@ -16,8 +19,12 @@ from clawdbot.gateway.adapters.fields import (
     require_something_said,
 )
 from clawdbot.gateway.adapters.strict_json import parse_object
-from clawdbot.gateway.domain.messages import WEBHOOK, WEBHOOK_SCOPES, Submission
+from clawdbot.gateway.domain.messages import WEBHOOK, WEBHOOK_SCOPES, Submission, place_of
+from clawdbot.schema.errors import InvalidMessage
 from clawdbot.schema.ids import Tenant
+
+MAX_AHEAD_S = 300
+"""How far a sender's clock may be ahead of ours."""
 
 
 class WebhookBody(Body):
@@ -48,15 +55,42 @@ class ReplyAddress(BaseModel):
         return cls.model_validate_json(reply_to) if reply_to else cls()
 
 
-def parse_webhook(raw: bytes, tenant: Tenant) -> Submission:
+@dataclass(frozen=True)
+class Ages:
+    """How far a message's own clock may be from ours."""
+
+    max_age_s: float | None = None
+    """None takes any age; with a bound, what was captured cannot be sent again much later."""
+    now: Callable[[], float] = time.time
+
+    def require(self, timestamp: int) -> None:
+        """Pass when a message may have been said at `timestamp`, in Unix seconds.
+
+        Raises:
+            InvalidMessage: it is in the future, or too long ago.
+        """
+        age_s = self.now() - timestamp
+        if age_s < -MAX_AHEAD_S:
+            raise _wrong_time("is in the future")
+        if self.max_age_s is not None and age_s > self.max_age_s:
+            raise _wrong_time("is too long ago")
+
+
+ANY_AGE = Ages()
+
+
+def parse_webhook(raw: bytes, tenant: Tenant, ages: Ages = ANY_AGE) -> Submission:
     """Return the message in the verified bytes `raw`.
 
     Raises:
         BadPayload: not the JSON we accept.
-        InvalidMessage: a field is missing or wrong.
+        InvalidMessage: a field is missing or wrong, or it is one of our own replies.
     """
-    body = read_fields(WebhookBody, parse_object(raw))
+    values = parse_object(raw)
+    _refuse_reply(values)
+    body = read_fields(WebhookBody, values)
     require_something_said(body.content, body.attachments)
+    ages.require(body.timestamp)
     address = ReplyAddress(
         platform=body.platform,
         sender_id=body.sender_id,
@@ -70,11 +104,29 @@ def parse_webhook(raw: bytes, tenant: Tenant) -> Submission:
         sender_id=body.sender_id,
         scopes=WEBHOOK_SCOPES,
         content=body.content,
-        place=(body.platform, body.conversation_id or body.sender_id, body.thread_id or ""),
+        place=(body.platform, *place_of(body.conversation_id, body.sender_id, body.thread_id)),
         own_id=body.message_id,
         fallback_id=hashlib.sha256(raw).hexdigest(),
         timestamp=body.timestamp,
         attachments=tuple(item.attachment() for item in body.attachments),
         thread_id=body.thread_id,
         reply_to=address.model_dump_json(exclude_none=True).encode(),
+    )
+
+
+def _refuse_reply(values: Mapping[str, object]) -> None:
+    """Pass when it is no reply: ours have the same signature and would be answered forever."""
+    if "is_final" in values:
+        raise InvalidMessage(
+            "this is a reply, not a message",
+            field="is_final",
+            fix="take replies at an address of your own, and post messages here",
+        )
+
+
+def _wrong_time(what: str) -> InvalidMessage:
+    return InvalidMessage(
+        f"the field 'timestamp' {what}",
+        field="timestamp",
+        fix="send 'timestamp' as Unix seconds by a clock that is right",
     )

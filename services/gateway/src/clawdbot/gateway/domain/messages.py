@@ -15,8 +15,10 @@ from clawdbot.schema.principal import Principal, Scope
 WEBHOOK = Channel("webhook")
 API = Channel("api")
 
-WEBHOOK_SCOPES = frozenset({Scope.CHAT, Scope.MEMORY_READ, Scope.MEMORY_WRITE})
-"""What a signed webhook may do for its senders; approving and administering need a token."""
+DELEGABLE = frozenset({Scope.CHAT, Scope.MEMORY_READ, Scope.MEMORY_WRITE})
+"""What may travel with a message: whoever works on it never approves or administers."""
+WEBHOOK_SCOPES = DELEGABLE
+"""What a signed webhook may do for its senders."""
 
 
 class IdReused(Conflict):
@@ -131,6 +133,18 @@ class Reader:
 def framed(*parts: str) -> str:
     """Return text that only these parts in this order give."""
     return json.dumps(parts)
+
+
+def place_of(
+    conversation_id: str | None, sender_id: str, thread_id: str | None
+) -> tuple[str, str, str]:
+    """Return the place of a message whose sender may name a conversation.
+
+    A conversation that is called like a sender is not the one with that sender.
+    """
+    if conversation_id is None:
+        return "with", sender_id, thread_id or ""
+    return "in", conversation_id, thread_id or ""
 
 
 def says_the_same(kept: InboundMessage, repeated: Envelope, *, is_dated: bool) -> bool:

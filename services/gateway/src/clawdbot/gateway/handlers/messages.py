@@ -9,6 +9,7 @@ from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass
 
 from clawdbot.gateway.domain.messages import (
+    DELEGABLE,
     Accepted,
     ChatEvent,
     Envelope,
@@ -115,8 +116,11 @@ class Accept:
     def _principal(self, submission: Submission, message: InboundMessage) -> Principal:
         return Principal(
             tenant=submission.tenant,
-            user=self._ids.user(submission.channel, submission.sender_id),
-            scopes=submission.scopes,
+            # One webhook speaks for several platforms, whose users may have the same ids.
+            user=self._ids.user(
+                submission.channel, framed(submission.platform, submission.sender_id)
+            ),
+            scopes=submission.scopes & DELEGABLE,
             conversation_id=message.conversation_id,
             channel=submission.channel,
         )
@@ -150,7 +154,7 @@ class Converse:
     async def _follow(
         self, message: InboundMessage, listening: Listening, deadline: Deadline
     ) -> AsyncGenerator[ChatEvent, None]:
-        reply = await self._replies.answered(message, deadline=deadline)
+        reply = await self._stored(message, deadline)
         while reply is None:
             heard = await self._hear(listening, deadline)
             if isinstance(heard, Delta) and heard.message_id == message.message_id:
@@ -160,8 +164,15 @@ class Converse:
             elif heard is None:
                 yield Waiting()
                 # What is broadcast may be lost; what is stored is not.
-                reply = await self._replies.answered(message, deadline=deadline)
+                reply = await self._stored(message, deadline)
         yield reply
+
+    async def _stored(self, message: InboundMessage, deadline: Deadline) -> OutboundMessage | None:
+        try:
+            return await self._replies.answered(message, deadline=deadline)
+        except Unavailable:
+            # The message is kept, so that the next look may find its answer.
+            return None
 
     async def _hear(self, listening: Listening, deadline: Deadline) -> Heard | None:
         deadline.require()

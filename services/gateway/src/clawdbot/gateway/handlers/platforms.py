@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -12,14 +13,16 @@ from clawdbot.gateway.handlers.messages import Accept
 from clawdbot.gateway.ports import ReplySeal, Sender
 from clawdbot.schema.deadline import Deadline
 from clawdbot.schema.delivery import Delivery
-from clawdbot.schema.errors import ErrorReply
+from clawdbot.schema.errors import ErrorReply, Overloaded
 from clawdbot.schema.ids import derived
 from clawdbot.schema.messages import OutboundMessage
 
 log = logging.getLogger(__name__)
 
-REMEMBERED_REPLIES = 1024
-"""Half-sent replies that one process knows of; a conversation has one at a time."""
+REMEMBERED_REPLIES = 4096
+"""Replies of which one process knows how much it sent, the latest ones."""
+SHORTEST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 15.0
+"""What a reply may wait between two parts; a longer wait is the consumer's."""
 
 
 class Receive:
@@ -45,7 +48,7 @@ class Receive:
         envelope = self._accept.envelope(submission)
         message = envelope.message
         if submission.seals_reply and message.reply_to is not None:
-            sealed = self._seal.close(message.reply_to, message.channel, message.message_id)
+            sealed = self._seal.close(message.reply_to, message.channel, message.conversation_id)
             message = message.model_copy(update={"reply_to": sealed})
             envelope = Envelope(message, envelope.principal)
         try:
@@ -57,7 +60,8 @@ class Receive:
 class DeliverParts:
     """Sends stored replies to a platform; an `OrderedHandler[OutboundMessage]`.
 
-    After a failure in the middle of a reply this process goes on with the part that failed.
+    After a failure in the middle of a reply this process goes on with the part that failed; what
+    it sent is remembered beyond the last part, as the broker may not hear that it is done.
     Another process, or this one after a crash, begins with the first: the parts' idempotency keys
     stay the same, and what a platform without such keys shows is repeated.
     """
@@ -73,12 +77,12 @@ class DeliverParts:
         parts = split(reply.content, self._limit)
         if not parts and reply.attachments:
             parts = ("",)
-        for index in range(self._sent.get(delivery.subject, 0), len(parts)):
+        begin = self._sent.get(delivery.subject, 0)
+        for index in range(begin, len(parts)):
             key = derived(reply.message_id, str(reply.part), str(index))
             part = ReplyPart(reply, parts[index], index, len(parts), key)
-            await self._sender.send(part, deadline=delivery.deadline)
+            await self._send(part, delivery.deadline, may_wait=index > begin)
             self._remember(delivery.subject, index + 1)
-        self._sent.pop(delivery.subject, None)
 
     async def given_up(self, delivery: Delivery[OutboundMessage], error: ErrorReply) -> None:
         """Note that the rest of a reply will not arrive; it is a dead letter now."""
@@ -92,6 +96,17 @@ class DeliverParts:
                 "parts_sent": sent,
             },
         )
+
+    async def _send(self, part: ReplyPart, deadline: Deadline, *, may_wait: bool) -> None:
+        while True:
+            try:
+                return await self._sender.send(part, deadline=deadline)
+            except Overloaded as exc:
+                # Attempts are few: a long reply would use them up against the platform's pace.
+                pause_s = max(exc.retry_after_s, SHORTEST_PAUSE_S)
+                if not may_wait or pause_s > min(LONGEST_PAUSE_S, deadline.remaining_s()):
+                    raise
+            await asyncio.sleep(pause_s)
 
     def _remember(self, subject: str, sent: int) -> None:
         self._sent[subject] = sent

@@ -15,7 +15,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from clawdbot.schema.errors import InvalidMessage, Rejected
-from clawdbot.schema.ids import Channel, MessageId
+from clawdbot.schema.ids import Channel, ConversationId
 from clawdbot.schema.messages import OutboundMessage
 
 MIN_KEY_BYTES = 32
@@ -28,9 +28,12 @@ def packed(address: Mapping[str, Any]) -> bytes:
     """Return `address` as a message carries it when it holds no token.
 
     Raises:
-        InvalidMessage: it is too long.
+        InvalidMessage: it is too long, or holds what cannot travel.
     """
-    data = _PLAIN + bytes(msgpack.packb(dict(address)))
+    try:
+        data = _PLAIN + bytes(msgpack.packb(dict(address)))
+    except (ValueError, TypeError, OverflowError) as exc:
+        raise InvalidMessage("the reply address cannot be used", field="reply_to") from exc
     if len(data) > MAX_ADDRESS_BYTES:
         raise InvalidMessage("the reply address is too long", field="reply_to")
     return data
@@ -48,23 +51,26 @@ class SealedAddresses:
             raise ValueError(f"the key is shorter than {MIN_KEY_BYTES} bytes")
         self._cipher = AESGCM(hashlib.sha256(key).digest())
 
-    def close(self, address: bytes, channel: Channel, message_id: MessageId) -> bytes:
-        """Return `address` encrypted, bound to one message of one channel."""
+    def close(self, address: bytes, channel: Channel, conversation_id: ConversationId) -> bytes:
+        """Return `address` encrypted, bound to one conversation of one channel.
+
+        Not to the message: one that is sent anew out of the dead letters has another id.
+        """
         nonce = os.urandom(_NONCE_BYTES)
-        bound = _bound_to(channel, message_id)
+        bound = _bound_to(channel, conversation_id)
         return _SEALED + nonce + self._cipher.encrypt(nonce, address, bound)
 
     def open(self, reply: OutboundMessage) -> Mapping[str, Any]:
         """Return where `reply` goes.
 
         Raises:
-            Rejected: it has no address, or not one that was made for its message here.
+            Rejected: it has no address, or not one that was made for its conversation here.
         """
         data = reply.reply_to or b""
         try:
             if data.startswith(_SEALED):
                 nonce, sealed = data[1 : 1 + _NONCE_BYTES], data[1 + _NONCE_BYTES :]
-                bound = _bound_to(reply.channel, reply.message_id)
+                bound = _bound_to(reply.channel, reply.conversation_id)
                 data = self._cipher.decrypt(nonce, sealed, bound)
             address = msgpack.unpackb(data[1:]) if data.startswith(_PLAIN) else None
         except (InvalidTag, ValueError, msgpack.exceptions.UnpackException) as exc:
@@ -74,5 +80,5 @@ class SealedAddresses:
         return address
 
 
-def _bound_to(channel: Channel, message_id: MessageId) -> bytes:
-    return f"{channel}.{message_id}".encode()
+def _bound_to(channel: Channel, conversation_id: ConversationId) -> bytes:
+    return f"{channel}.{conversation_id}".encode()

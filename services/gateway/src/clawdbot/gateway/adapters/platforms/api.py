@@ -83,7 +83,8 @@ class PlatformAPI:
 
     async def _exchange(self, request: APIRequest, timeout_s: float) -> APIAnswer:
         url = request.url or self._base_url + request.path
-        headers = dict(request.headers)
+        # What is not compressed cannot grow when it is read.
+        headers = {"Accept-Encoding": "identity", **request.headers}
         try:
             # The client's own time-outs are for each read: an answer that drips has none.
             async with (

@@ -54,9 +54,12 @@ def configured(
         public_url: without a slash at the end; "" when not known.
 
     Raises:
-        ConfigError: a key is unknown, a value is wrong, or a secret is missing, blank or short.
+        ConfigError: a key is unknown, a value is wrong, a secret is missing, blank or short, or
+            two accounts cannot be told apart.
     """
-    return [
+    _refuse_empty(platforms)
+    _refuse_same_secrets(platforms, known)
+    accounts = [
         Account(
             platform=name,
             name=account,
@@ -69,12 +72,46 @@ def configured(
         for name, account, channel in platforms.channels()
         for section in (platforms.chat[name].accounts[account],)
     ]
+    _refuse_shared_keys(accounts)
+    return accounts
 
 
 def paths(account: Account[Any]) -> tuple[str, ...]:
     """Return the paths under which `account` is reached; the default one has a short one too."""
     long = f"{PATH}/{account.platform}/{account.name}"
     return (f"{PATH}/{account.platform}", long) if account.name == "default" else (long,)
+
+
+def _refuse_empty(platforms: Platforms) -> None:
+    for name, section in platforms.chat.items():
+        if section.enabled and not section.accounts:
+            raise ConfigError(f"platforms.{name}.accounts: is empty; add one or set enabled: false")
+
+
+def _refuse_same_secrets(platforms: Platforms, known: Mapping[str, Platform[Any]]) -> None:
+    """Pass when no two accounts read the same secret, as `a_b` `c` and `a` `b_c` would."""
+    readers: dict[str, str] = {}
+    for name, account, _ in platforms.channels():
+        where = f"platforms.{name}.accounts.{account}"
+        for rule in known[name].secrets:
+            secret = f"{name}_{account}_{rule.what}"
+            if secret in readers:
+                raise ConfigError(f"{where}: {readers[secret]} reads the secret {secret!r} too")
+            readers[secret] = where
+
+
+def _refuse_shared_keys(accounts: Iterable[Account[Any]]) -> None:
+    """Pass when what is signed for one account is believed by no other one of the platform."""
+    holders: dict[tuple[str, str, bytes], str] = {}
+    for account in accounts:
+        for what, keys in account.keys.items():
+            for key in set(keys):
+                other = holders.setdefault((account.platform, what, key), account.name)
+                if other != account.name:
+                    raise ConfigError(
+                        f"platforms.{account.platform}.accounts.{account.name}: has the same "
+                        f"{what} as {other}; give each account its own"
+                    )
 
 
 def _url(public_url: str, platform: str, account: str) -> str:

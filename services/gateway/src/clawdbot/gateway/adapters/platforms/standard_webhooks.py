@@ -52,7 +52,7 @@ from clawdbot.gateway.adapters.platforms.requests import (
 )
 from clawdbot.gateway.adapters.records import attachments_record, metadata_record
 from clawdbot.gateway.adapters.strict_json import parse_object
-from clawdbot.gateway.domain.messages import ReplyPart
+from clawdbot.gateway.domain.messages import ReplyPart, place_of
 from clawdbot.gateway.domain.splitting import TextLimit
 from clawdbot.schema.deadline import Deadline
 from clawdbot.schema.errors import InvalidMessage
@@ -144,7 +144,7 @@ class StandardWebhooks:
             event_id=event_id,
             sender_id=said.sender_id,
             content=said.content,
-            place=(said.conversation_id or said.sender_id, said.thread_id or ""),
+            place=place_of(said.conversation_id, said.sender_id, said.thread_id),
             timestamp=_unix_seconds(created.timestamp),
             attachments=tuple(item.attachment() for item in said.attachments),
             thread_id=said.thread_id,

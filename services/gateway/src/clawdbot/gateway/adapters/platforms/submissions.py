@@ -4,21 +4,22 @@ from __future__ import annotations
 
 from typing import Any
 
-from clawdbot.gateway.adapters.fields import Body, Name, read_fields, storable
+from clawdbot.gateway.adapters.fields import Attachments, Body, Name, read_fields, storable
 from clawdbot.gateway.adapters.platforms.addresses import packed
 from clawdbot.gateway.adapters.platforms.interface import Account, PlatformMessage
 from clawdbot.gateway.domain.messages import WEBHOOK_SCOPES, Submission
 from clawdbot.schema.errors import InvalidMessage
-from clawdbot.schema.messages import MAX_ATTACHMENTS, MAX_CONTENT_CHARS
+from clawdbot.schema.messages import MAX_CONTENT_CHARS
 
 LATEST_TIMESTAMP = 253_402_300_799
 """The end of the year 9999, the last second that a message can carry."""
 
 
-class _Names(Body):
+class _Fields(Body):
     event_id: Name
     sender_id: Name
     thread_id: Name | None
+    attachments: Attachments
 
 
 def submission_of(account: Account[Any], message: PlatformMessage) -> Submission:
@@ -28,16 +29,17 @@ def submission_of(account: Account[Any], message: PlatformMessage) -> Submission
         InvalidMessage: an id is empty, too long or has control characters, nothing is said, or a
             field is longer than a message may be.
     """
-    names = {
+    values = {
         "event_id": message.event_id,
         "sender_id": message.sender_id,
         "thread_id": message.thread_id,
+        "attachments": [item.model_dump() for item in message.attachments],
     }
-    read_fields(_Names, names)
+    fields = read_fields(_Fields, values)
     content = str(storable(message.content))
     if not content.strip() and not message.attachments:
         raise InvalidMessage("the message is empty", field="content")
-    if len(content) > MAX_CONTENT_CHARS or len(message.attachments) > MAX_ATTACHMENTS:
+    if len(content) > MAX_CONTENT_CHARS:
         raise InvalidMessage("the message is too long", field="content")
     timestamp = message.timestamp
     if timestamp is not None and not 0 <= timestamp <= LATEST_TIMESTAMP:
@@ -53,7 +55,7 @@ def submission_of(account: Account[Any], message: PlatformMessage) -> Submission
         own_id=message.event_id,
         fallback_id="",
         timestamp=timestamp,
-        attachments=message.attachments,
+        attachments=tuple(item.attachment() for item in fields.attachments),
         thread_id=message.thread_id,
         reply_to=packed(message.address),
         seals_reply=message.holds_token,

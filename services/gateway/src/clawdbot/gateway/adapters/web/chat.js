@@ -11,6 +11,7 @@ const WORDS = {
     placeholder: "Write a message",
     hint: "Enter sends, Shift + Enter starts a new line.",
     tokenAbout: "Paste a token. It stays in this tab and is forgotten when you close it.",
+    tokenOffered: "This link brings another token than yours. Use it only if you trust whoever gave you the link: what you write then goes to the token's account. A new conversation begins.",
     cancel: "Cancel",
     save: "Use token",
     send: "Send",
@@ -35,6 +36,7 @@ const WORDS = {
     placeholder: "输入消息",
     hint: "回车发送，Shift + 回车换行。",
     tokenAbout: "粘贴令牌。它只保存在此标签页中，关闭即忘。",
+    tokenOffered: "此链接带有另一个令牌。只有信任链接来源时才使用它：之后你写的内容会进入该令牌的账户。使用后将开始新对话。",
     cancel: "取消",
     save: "使用令牌",
     send: "发送",
@@ -84,12 +86,19 @@ function randomId() {
 
 const token = {
   get: () => sessionStorage.getItem("token") ?? "",
-  set: (value) => sessionStorage.setItem("token", value.trim()),
+  set(value) {
+    const before = this.get();
+    sessionStorage.setItem("token", value.trim());
+    // Another token may be another user, who has no part in what was said.
+    if (before !== "" && before !== this.get()) beginAnew();
+  },
   takeFromAddress() {
     const given = new URLSearchParams(location.hash.slice(1)).get("token");
     if (given === null) return;
-    this.set(given);
     history.replaceState(null, "", location.pathname + location.search);
+    // Anybody can write a link: it may bring the first token, but not take the place of one.
+    if (this.get() === "") this.set(given);
+    else if (this.get() !== given.trim()) askForToken(given);
   },
 };
 
@@ -272,9 +281,19 @@ function submit() {
   say(content);
 }
 
-function askForToken() {
-  find("token").value = "";
+function beginAnew() {
+  running?.abort();
+  conversation.renew();
+  log.replaceChildren();
+  find("welcome").hidden = false;
+}
+
+function askForToken(offered = "") {
+  find("token").value = offered;
+  find("token-about").textContent = offered ? words.tokenOffered : words.tokenAbout;
   if (!tokenDialog.open) tokenDialog.showModal();
+  // An Enter that was meant for the page must not take what is offered.
+  find(offered ? "token-cancel" : "token").focus();
 }
 
 async function showWarnings() {
@@ -320,13 +339,10 @@ text.addEventListener("keydown", (event) => {
   submit();
 });
 find("renew").addEventListener("click", () => {
-  running?.abort();
-  conversation.renew();
-  log.replaceChildren();
-  find("welcome").hidden = false;
+  beginAnew();
   text.focus();
 });
-find("sign-in").addEventListener("click", askForToken);
+find("sign-in").addEventListener("click", () => askForToken());
 find("token-cancel").addEventListener("click", () => tokenDialog.close());
 find("token-form").addEventListener("submit", (event) => {
   event.preventDefault();
@@ -336,10 +352,10 @@ find("token-form").addEventListener("submit", (event) => {
 });
 addEventListener("hashchange", () => token.takeFromAddress());
 
-token.takeFromAddress();
 translate();
+token.takeFromAddress();
 offerIdeas();
 setBusy(false);
 showWarnings();
 if (token.get() === "") askForToken();
-else text.focus();
+else if (!tokenDialog.open) text.focus();
