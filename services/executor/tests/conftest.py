@@ -39,7 +39,15 @@ def plan_of(*argv: str, profile: Profile = PURE) -> Plan:
 
 async def run_plan(sandbox: BubblewrapSandbox, plan: Plan) -> Result:
     """Run a plan under a job name of its own."""
-    return await sandbox.run(f"test-{next(_jobs)}", plan, at_most_s=60.0)
+    return await run_as(sandbox, f"test-{next(_jobs)}", plan)
+
+
+async def run_as(
+    sandbox: BubblewrapSandbox, job: str, plan: Plan, at_most_s: float = 60.0
+) -> Result:
+    """Run a plan under this job name."""
+    async with sandbox.slot(job) as run:
+        return await run(plan, at_most_s)
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")

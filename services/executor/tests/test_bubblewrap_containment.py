@@ -200,7 +200,7 @@ async def test_no_descriptor_of_the_service_reaches_the_job(snippet: Snippet) ->
 async def test_program_that_does_not_exist_is_an_error_and_not_a_result(
     sandbox: BubblewrapSandbox,
 ) -> None:
-    with pytest.raises(Exception, match="did not start the job"):
+    with pytest.raises(Exception, match=r"lost the job.*no-such-program"):
         await run_plan(sandbox, plan_of("/usr/bin/no-such-program"))
 
 

@@ -18,7 +18,7 @@ from clawdbot.executor.domain.capabilities import Guarantee, Level
 from clawdbot.schema.errors import Unavailable
 from clawdbot.schema.executor import Outcome
 
-from .conftest import PYTHON, Snippet, plan_of, run_plan
+from .conftest import PYTHON, Snippet, plan_of, run_as, run_plan
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -166,7 +166,7 @@ async def test_cancelling_a_run_kills_the_job(sandbox: BubblewrapSandbox) -> Non
 
 async def test_cancelled_job_ends_as_cancelled(sandbox: BubblewrapSandbox) -> None:
     plan = plan_of(PYTHON, "-I", "-c", _NEVER_ENDING)
-    running = asyncio.ensure_future(sandbox.run("wanted", plan, at_most_s=60.0))
+    running = asyncio.ensure_future(run_as(sandbox, "wanted", plan))
     await _until(lambda: len(_processes_of_jobs()) > 0)
 
     assert sandbox.cancel("wanted")
@@ -180,7 +180,7 @@ async def test_cancelled_job_ends_as_cancelled(sandbox: BubblewrapSandbox) -> No
 async def test_caller_can_allow_less_time_than_the_profile(sandbox: BubblewrapSandbox) -> None:
     plan = plan_of(PYTHON, "-I", "-c", _NEVER_ENDING)
 
-    result = await sandbox.run("short", plan, at_most_s=0.2)
+    result = await run_as(sandbox, "short", plan, at_most_s=0.2)
 
     assert result.outcome is Outcome.TIMED_OUT
 
@@ -262,7 +262,8 @@ async def main():
     async with BubblewrapSandbox.open(BubblewrapOptions()) as sandbox:
         nobody = Requester("t", "u", "c", "x")
         plan = Plan("test", 1, "", "", ("/usr/bin/sleep", "54321"), PURE, nobody)
-        await sandbox.run("job", plan, 60.0)
+        async with sandbox.slot("job") as run:
+            await run(plan, 60.0)
 
 asyncio.run(main())
 """

@@ -14,6 +14,7 @@ from clawdbot.executor.domain.capabilities import Capabilities, Guarantee, Level
 from clawdbot.executor.domain.instruction import Confirm
 from clawdbot.executor.domain.result import Result
 from clawdbot.executor.handlers.executor import Executor, Limits
+from clawdbot.executor.ports import NotStarted
 from clawdbot.schema.deadline import Deadline
 from clawdbot.schema.errors import (
     ApprovalRequired,
@@ -259,14 +260,85 @@ async def test_conflict_is_seen_across_processes(setting: Setting) -> None:
 
 async def test_job_that_could_not_be_started_may_be_tried_again(setting: Setting) -> None:
     request = await setting.plan()
-    setting.sandbox.error = Unavailable("no cgroup")
-    with pytest.raises(Unavailable):
+    setting.sandbox.error = NotStarted("no cgroup")
+    with pytest.raises(NotStarted):
         await setting.executor.run(request, call())
 
     reply = await setting.executor.run(request, call())
 
     assert reply.outcome is Outcome.FINISHED
     assert setting.events() == [AuditEvent.STARTED, AuditEvent.FINISHED]
+
+
+@pytest.mark.parametrize("error", [Unavailable("the launcher is gone"), OSError("no descriptor")])
+async def test_job_that_was_lost_after_its_start_is_unknown_and_never_run_again(
+    setting: Setting, error: Unavailable | OSError
+) -> None:
+    request = await setting.plan()
+    setting.sandbox.error = error
+
+    first = await setting.executor.run(request, call())
+    second = await setting.executor.run(request, call())
+
+    assert first.outcome is second.outcome is Outcome.UNKNOWN
+    assert len(setting.sandbox.plans) == 1
+    assert setting.events() == [AuditEvent.STARTED, AuditEvent.FINISHED]
+    assert setting.audit.records[-1].outcome == "unknown"
+
+
+async def test_job_that_a_bug_interrupts_is_unknown_and_never_run_again(setting: Setting) -> None:
+    request = await setting.plan()
+    setting.sandbox.error = ZeroDivisionError()
+    with pytest.raises(ZeroDivisionError):
+        await setting.executor.run(request, call())
+
+    again = await setting.executor.run(request, call())
+
+    assert again.outcome is Outcome.UNKNOWN
+    assert len(setting.sandbox.plans) == 1
+
+
+async def test_intent_whose_confirmation_was_lost_is_recognised_as_ours(setting: Setting) -> None:
+    request = await setting.plan()
+    setting.audit.errors, setting.audit.are_errors_late = [Unavailable("no answer")], True
+    with pytest.raises(Unavailable):
+        await setting.executor.run(request, call())
+    assert setting.events() == [AuditEvent.STARTED]
+
+    reply = await setting.executor.run(request, call())
+
+    assert reply.outcome is Outcome.FINISHED
+    assert len(setting.sandbox.plans) == 1
+
+
+async def test_run_for_which_no_slot_becomes_free_leaves_nothing_and_may_be_tried_again(
+    setting: Setting,
+) -> None:
+    request = await setting.plan()
+    setting.sandbox.room.clear()
+    with pytest.raises(DeadlineExceeded, match="no slot"):
+        await setting.executor.run(request, call(seconds=0.6))
+    assert setting.events() == []
+    setting.sandbox.room.set()
+
+    reply = await setting.executor.run(request, call())
+
+    assert reply.outcome is Outcome.FINISHED
+
+
+async def test_caller_that_leaves_while_waiting_for_a_slot_leaves_nothing(setting: Setting) -> None:
+    request = await setting.plan()
+    setting.sandbox.room.clear()
+    waiting = asyncio.ensure_future(setting.executor.run(request, call()))
+    await setting.sandbox.waiting.wait()
+
+    waiting.cancel()
+
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    assert setting.events() == []
+    setting.sandbox.room.set()
+    assert (await setting.executor.run(request, call())).outcome is Outcome.FINISHED
 
 
 async def test_run_whose_caller_is_gone_is_recorded_as_cancelled(setting: Setting) -> None:
@@ -408,6 +480,23 @@ async def test_nobody_and_those_without_the_scope_are_refused(setting: Setting) 
         await setting.executor.plan(request, call(None))
     with pytest.raises(Forbidden):
         await setting.executor.plan(request, call(silent))
+
+    (refused,) = setting.audit.records
+    assert (refused.event, refused.operation_id) == (AuditEvent.REFUSED, "op-1")
+    assert refused.reason.startswith("forbidden")
+
+
+async def test_every_refusal_of_one_operation_is_recorded(setting: Setting) -> None:
+    request = await setting.plan()
+    forged = request.model_copy(update={"plan_hash": "0" * 64})
+    unknown = request.model_copy(update={"instruction": "no.such"})
+
+    for refused in (forged, forged, unknown):
+        with pytest.raises((Conflict, NotFound)):
+            await setting.executor.run(refused, call())
+
+    reasons = [record.reason.partition(":")[0] for record in setting.audit.records]
+    assert reasons == ["conflict", "conflict", "not_found"]
 
 
 async def test_kept_results_stay_within_their_budget(setting: Setting) -> None:

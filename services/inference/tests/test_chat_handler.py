@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import aclosing
 
 import numpy as np
@@ -9,7 +10,7 @@ from clawdbot.inference.handlers.chat import Chat
 from clawdbot.inference.handlers.embed import Embed
 from clawdbot.inference.ports.fakes import Fixed, RecordingChatModel, RecordingEmbeddingModel
 from clawdbot.schema.deadline import Deadline
-from clawdbot.schema.errors import InvalidMessage, NotFound
+from clawdbot.schema.errors import InvalidMessage, NotFound, TooLarge
 from clawdbot.schema.inference import (
     ChatDelta,
     ChatDone,
@@ -76,6 +77,33 @@ async def test_prompt_longer_than_the_context_names_both_numbers() -> None:
         await answered(RecordingChatModel(context_length=12), request("x" * 12))
 
     assert refused.value.field == "messages"
+
+
+class UnencodedChatModel(RecordingChatModel):
+    """Fails when it is asked to encode anything."""
+
+    async def prompts(self, conversations: Sequence[Sequence[ChatTurn]]) -> list[list[int]]:
+        raise AssertionError("was encoded")
+
+
+async def test_endless_prompt_is_refused_before_it_is_encoded() -> None:
+    with pytest.raises(TooLarge, match=r"1025 characters and may have 1024") as refused:
+        await answered(UnencodedChatModel(context_length=64), request("x" * 1025))
+
+    assert refused.value.field == "messages"
+
+
+async def test_endless_count_is_refused_before_anything_is_encoded() -> None:
+    half = request("x" * 256 * 1024).messages
+    asked = CountRequest(prompts=(half, half, request("x").messages))
+
+    with pytest.raises(TooLarge, match="524289 characters and may have 524288"):
+        await Chat(Fixed(UnencodedChatModel())).count(asked, CALL)
+
+
+async def test_long_stop_string_is_refused() -> None:
+    with pytest.raises(InvalidMessage, match="256 characters"):
+        await answered(UnencodedChatModel(), request(stop=("x" * 257,)))
 
 
 async def test_json_schema_is_refused_rather_than_ignored() -> None:

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
 from typing import TypeVar
@@ -67,6 +67,36 @@ async def test_answers_together_are_those_alone(chat_folder: WriteFolder, tmp_pa
 
     assert together == alone
     assert [len(tokens) for tokens in alone] == [20] * 4
+
+
+class InterruptedTokenizer:
+    """Has whoever waits for it cancelled while it encodes."""
+
+    def __init__(self) -> None:
+        self.encoded: list[str] = []
+        self.loop = asyncio.get_running_loop()
+        self.waiting: asyncio.Task[list[list[int]]] | None = None
+
+    def encode(self, turns: Sequence[ChatTurn]) -> list[int]:
+        self.encoded.append(turns[0].content)
+        assert self.waiting is not None
+        self.loop.call_soon_threadsafe(self.waiting.cancel)
+        return [1]
+
+
+async def test_prompts_are_encoded_one_by_one_so_that_others_get_their_turn(
+    chat_folder: WriteFolder, tmp_path: Path
+) -> None:
+    chat_folder(**ENDLESS)
+    async with started(toy_chat(tmp_path)) as model:
+        model._tokenizer = tokenizer = InterruptedTokenizer()
+        turns = [[ChatTurn(role="user", content=content)] for content in ("first", "second")]
+        tokenizer.waiting = asyncio.ensure_future(model.prompts(turns))
+
+        with pytest.raises(asyncio.CancelledError):
+            await tokenizer.waiting
+
+    assert tokenizer.encoded == ["first"]
 
 
 async def test_left_answer_makes_room_for_the_next(

@@ -30,11 +30,8 @@ class BoundedProtocol(HttpToolsProtocol):
     """Bytes since the parser last told of anything but a head that goes on."""
     _timer: asyncio.TimerHandle | None = None
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Expect a head (asyncio).
-
-        The parent narrows the type of `transport` in the same way.
-        """
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn
+        """Expect a head (asyncio)."""
         super().connection_made(transport)
         self._expect_head()
 

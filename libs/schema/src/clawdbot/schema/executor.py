@@ -225,6 +225,8 @@ class AuditRecord(Wire):
     outcome: str = ""
     reason: str = ""
     trace_id: str | None = None
+    attempt: str = ""
+    """Random; by which the writer knows its own record again when the confirmation was lost."""
 
 
 PLAN = Rpc(SERVICE, "plan", PlanRequest, PlanReply, needs_principal=True)

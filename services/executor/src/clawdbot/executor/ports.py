@@ -2,14 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
 from clawdbot.executor.domain.capabilities import Capabilities
 from clawdbot.executor.domain.plan import Plan
 from clawdbot.executor.domain.result import Result
 from clawdbot.schema.deadline import Deadline
+from clawdbot.schema.errors import Unavailable
 from clawdbot.schema.executor import AuditRecord
 from clawdbot.schema.ids import Tenant
+
+
+class NotStarted(Unavailable):
+    """Nothing of the job ever ran, so it may be tried again; any other error leaves that open."""
+
+
+RunPlan = Callable[[Plan, float], Awaitable[Result]]
+"""Runs a plan within so many seconds of wall time, if those are less than its profile's.
+
+When it returns or raises, no process of the job is left; being cancelled kills the job. Raises
+`NotStarted`, or `Unavailable` when the job had begun and its end is not known.
+"""
 
 
 class Sandbox(Protocol):
@@ -20,24 +35,22 @@ class Sandbox(Protocol):
         """What it was seen to do; not usable means that it runs nothing."""
         ...
 
-    async def run(self, job: str, plan: Plan, at_most_s: float) -> Result:
-        """Run `plan` and return its end.
-
-        When this returns or raises, no process of the job is left; being cancelled kills it.
+    def slot(self, job: str) -> AbstractAsyncContextManager[RunPlan]:
+        """Wait for room for one job and lend it; nothing runs before what it gives is called.
 
         Args:
-            job: by which it can be cancelled; not in use by another.
-            plan: what to run.
-            at_most_s: seconds of wall time, when that is less than the profile's.
+            job: by which it can be cancelled, from now on; not in use by another.
 
         Raises:
-            Unavailable: there is no working sandbox, or the job could not be started.
-            Overloaded: it cannot take another job now.
+            Unavailable: there is no working sandbox.
         """
         ...
 
     def cancel(self, job: str) -> bool:
-        """Kill a running job, whose end is then `CANCELLED`; return whether there was one."""
+        """End a job as `CANCELLED`: killed if it runs, never started if it waits.
+
+        Returns whether there was one.
+        """
         ...
 
 
@@ -47,7 +60,8 @@ class AuditLog(Protocol):
     async def record(self, tenant: Tenant, record: AuditRecord, deadline: Deadline) -> bool:
         """Keep `record`; return once it is safe, and whether it is the first of its kind.
 
-        There is one record for each event of a user's operation; a second is not kept.
+        There is one record for each event of a user's operation; a second is not kept. Refusals
+        are all kept, since each may have another reason.
 
         Raises:
             Unavailable: it could not be kept, so the deed must not be done.

@@ -11,6 +11,7 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from clawdbot.executor.adapters import bubblewrap_probe as probing
@@ -20,11 +21,13 @@ from clawdbot.executor.adapters.cgroup import JobGroup, JobGroups, detect
 from clawdbot.executor.adapters.job import Bounds, JobStuck, run_job
 from clawdbot.executor.adapters.launcher import Launcher, Order
 from clawdbot.executor.adapters.seccomp import filter_program
+from clawdbot.executor.adapters.slots import Slot, Slots
 from clawdbot.executor.adapters.syscalls import MACHINES
 from clawdbot.executor.domain.capabilities import Capabilities, Guarantee
 from clawdbot.executor.domain.plan import Plan
 from clawdbot.executor.domain.profile import PURE, Profile
 from clawdbot.executor.domain.result import Result
+from clawdbot.executor.ports import NotStarted, RunPlan
 from clawdbot.schema.errors import Unavailable
 from clawdbot.schema.executor import Outcome
 
@@ -36,6 +39,7 @@ _OWN_PROCESSES = 2
 """bubblewrap itself and the sandbox's first process count against the job's limits."""
 _PROBE_WALL_S = 0.2
 _LOCKED_BYTES = 64 * 1024
+_NO_SLOT = "the cgroups of earlier jobs do not become empty, and no slot is left without one"
 
 
 @dataclass(frozen=True)
@@ -58,9 +62,7 @@ class BubblewrapSandbox:
     def __init__(self, options: BubblewrapOptions) -> None:
         self._options = options
         self._jobs = itertools.count(1)
-        self._slots: asyncio.Queue[int] = asyncio.Queue()
-        for slot in range(options.slots):
-            self._slots.put_nowait(slot)
+        self._slots = Slots(options.slots)
         self._cancels: dict[str, asyncio.Future[None]] = {}
         self._launcher: Launcher | None = None
         self._groups: JobGroups | None = None
@@ -92,42 +94,54 @@ class BubblewrapSandbox:
 
     @property
     def capabilities(self) -> Capabilities:
-        """What the last probe saw."""
+        """What the last probe saw, as long as there is room to run anything."""
+        if self._found.usable and self._slots.usable_count == 0:
+            return replace(self._found, usable=False, reason=_NO_SLOT)
         return self._found
 
     @property
     def problem(self) -> str | None:
         """Why nothing can be run, or None."""
-        return None if self._found.usable else self._found.reason
+        found = self.capabilities
+        return None if found.usable else found.reason
 
     @property
     def weakness(self) -> str | None:
         """What holds less than it could on this host, or None."""
-        return self._found.reason if self._found.usable and self._found.reason else None
+        found = self.capabilities
+        return found.reason if found.usable and found.reason else None
 
-    async def run(self, job: str, plan: Plan, at_most_s: float) -> Result:
-        """Run `plan` and return its end; being cancelled kills the job.
+    @asynccontextmanager
+    async def slot(self, job: str) -> AsyncIterator[RunPlan]:
+        """Wait for room for one job and lend it.
 
         Raises:
-            Unavailable: the sandbox does not work here, or the job could not be started.
-            Overloaded: the launcher is behind.
+            Unavailable: the sandbox does not work here.
         """
-        if not self._found.usable:
-            raise Unavailable(f"no working sandbox: {self._found.reason}")
-        profile = replace(plan.profile, wall_s=min(plan.profile.wall_s, at_most_s))
+        if self.problem is not None:
+            raise Unavailable(f"no working sandbox: {self.problem}")
         cancelled: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._cancels[job] = cancelled
         try:
-            with metrics.jobs_running.track_inprogress():
-                result = await self._run(plan.argv, profile, cancelled)
+            async with self._slots.lend(cancelled) as slot:
+                yield partial(self._run_plan, slot, cancelled)
         finally:
             del self._cancels[job]
+
+    async def _run_plan(
+        self, slot: Slot | None, cancelled: asyncio.Future[None], plan: Plan, at_most_s: float
+    ) -> Result:
+        if slot is None or cancelled.done():
+            return Result(Outcome.CANCELLED, None, b"", b"", truncated=False, duration_s=0.0)
+        profile = replace(plan.profile, wall_s=min(plan.profile.wall_s, at_most_s))
+        with metrics.jobs_running.track_inprogress():
+            result = await self._run(slot, plan.argv, profile, cancelled)
         metrics.jobs.labels(plan.instruction, result.outcome).inc()
         metrics.job_seconds.labels(plan.instruction).observe(result.duration_s)
         return result
 
     def cancel(self, job: str) -> bool:
-        """Kill a running job, whose end is then `CANCELLED`; return whether there was one."""
+        """End a job as `CANCELLED`: killed if it runs, never started if it waits."""
         cancelled = self._cancels.get(job)
         if cancelled is None:
             return False
@@ -168,9 +182,13 @@ class BubblewrapSandbox:
 
     async def _observe(self, weakness: str) -> Capabilities:
         never: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        report = await self._run(probing.SELF_REPORT, PURE, never)
+        async with self._slots.lend(never) as slot:
+            if slot is None:
+                raise Unavailable(_NO_SLOT)
+            report = await self._run(slot, probing.SELF_REPORT, PURE, never)
+            short = replace(PURE, wall_s=_PROBE_WALL_S)
+            slept = await self._run(slot, probing.SLEEP, short, never)
         held = set(probing.seen(report.stdout.decode(errors="replace")))
-        slept = await self._run(probing.SLEEP, replace(PURE, wall_s=_PROBE_WALL_S), never)
         if slept.outcome is Outcome.TIMED_OUT:
             held.add(Guarantee.KILL_ALL)
         levels = probing.levels(
@@ -181,13 +199,13 @@ class BubblewrapSandbox:
         return Capabilities(BACKEND, usable=not missing, reason=reason, levels=levels)
 
     async def _run(
-        self, argv: tuple[str, ...], profile: Profile, cancelled: asyncio.Future[None]
+        self, slot: Slot, argv: tuple[str, ...], profile: Profile, cancelled: asyncio.Future[None]
     ) -> Result:
         launcher = self._launcher
         if launcher is None:
-            raise Unavailable("the sandbox is not open")
+            raise NotStarted("the sandbox is not open")
         name = f"job-{next(self._jobs)}"
-        async with self._slot() as slot, self._group(name, profile) as group:
+        async with self._group(name, slot, profile) as group:
             order = self._order(name, slot, group, argv, profile)
             try:
                 return await run_job(
@@ -198,31 +216,25 @@ class BubblewrapSandbox:
                 raise
 
     @asynccontextmanager
-    async def _slot(self) -> AsyncIterator[int]:
-        slot = await self._slots.get()
-        try:
-            yield slot
-        finally:
-            self._slots.put_nowait(slot)
-
-    @asynccontextmanager
-    async def _group(self, name: str, profile: Profile) -> AsyncIterator[JobGroup | None]:
+    async def _group(
+        self, name: str, slot: Slot, profile: Profile
+    ) -> AsyncIterator[JobGroup | None]:
         if self._groups is None:
             yield None
             return
         try:
             group = self._groups.create(name, profile.memory_bytes, profile.pids + _OWN_PROCESSES)
         except OSError as exc:
-            raise Unavailable(f"no cgroup for the job: {exc}") from exc
+            raise NotStarted(f"no cgroup for the job: {exc}") from exc
         try:
             yield group
         finally:
-            await group.remove()
+            await _remove(group, slot)
 
     def _order(
-        self, name: str, slot: int, group: JobGroup | None, argv: tuple[str, ...], profile: Profile
+        self, name: str, slot: Slot, group: JobGroup | None, argv: tuple[str, ...], profile: Profile
     ) -> Order:
-        uid = self._options.first_uid + slot if _is_root() else None
+        uid = self._options.first_uid + slot.number if _is_root() else None
         return Order(
             argv=bubblewrap_command(self._options.bwrap, profile, name, argv),
             slot=name,
@@ -246,6 +258,16 @@ class BubblewrapSandbox:
             "RLIMIT_NPROC": (profile.pids + _OWN_PROCESSES) * sharing,
         }
         return limits if self._groups is not None else limits | {"RLIMIT_AS": profile.memory_bytes}
+
+
+async def _remove(group: JobGroup, slot: Slot) -> None:
+    try:
+        await group.remove()
+    except OSError:
+        # What came of the job is known and must reach its caller; only the room is lost.
+        slot.is_clean = False
+        extra = {"slot": slot.number}
+        log.exception("cgroup cannot be removed; its slot is used no more", extra=extra)
 
 
 def _is_root() -> bool:

@@ -6,7 +6,7 @@ from clawdbot.runtime.bus import Bus
 from clawdbot.runtime.telemetry import current_trace_id
 from clawdbot.schema import subjects
 from clawdbot.schema.deadline import Deadline
-from clawdbot.schema.executor import AuditRecord
+from clawdbot.schema.executor import AuditEvent, AuditRecord
 from clawdbot.schema.ids import Tenant, derived
 from clawdbot.schema.streams import AUDIT
 
@@ -20,19 +20,29 @@ class BusAuditLog:
     async def record(self, tenant: Tenant, record: AuditRecord, deadline: Deadline) -> bool:
         """Keep `record`; return once the broker has it, and whether its subject was empty."""
         traced = record.model_copy(update={"trace_id": current_trace_id()})
-        stored = await self._bus.store_once(_subject(tenant, record), traced, deadline=deadline)
+        stored = await self._bus.store_once(
+            audit_subject(tenant, record), traced, deadline=deadline
+        )
         return stored.is_new
 
     async def find(
         self, tenant: Tenant, like: AuditRecord, deadline: Deadline
     ) -> AuditRecord | None:
         """Return the record under the subject that `like` belongs to, or None."""
-        subject = _subject(tenant, like)
+        subject = audit_subject(tenant, like)
         kept = await self._bus.read_last(AUDIT, subject, AuditRecord, deadline=deadline)
         return None if kept is None else kept.message
 
 
-def _subject(tenant: Tenant, record: AuditRecord) -> str:
+def audit_subject(tenant: Tenant, record: AuditRecord) -> str:
+    """Return where `record` belongs; what must happen once has one place."""
     # Each part by itself first: an operation's id may be any text, separators included.
-    event = derived(derived(record.user), derived(record.operation_id), record.event)
-    return subjects.audit(tenant, event)
+    about = (derived(record.user), derived(record.operation_id))
+    return subjects.audit(tenant, derived(*about, record.event, *_distinction(record)))
+
+
+def _distinction(record: AuditRecord) -> tuple[str, ...]:
+    """Return what tells refusals of one operation apart; every other event happens once."""
+    if record.event is not AuditEvent.REFUSED:
+        return ()
+    return derived(record.reason), str(record.at_ms), record.attempt

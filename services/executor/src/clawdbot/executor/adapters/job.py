@@ -6,7 +6,7 @@ import asyncio
 import os
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +15,8 @@ from clawdbot.executor.adapters.launcher import Ended, Launcher, Order
 from clawdbot.executor.adapters.output import OutputCapture
 from clawdbot.executor.domain.profile import Profile
 from clawdbot.executor.domain.result import Result
-from clawdbot.schema.errors import Unavailable
+from clawdbot.executor.ports import NotStarted
+from clawdbot.schema.errors import ClawdbotError, Unavailable
 from clawdbot.schema.executor import Outcome
 
 _DEATH_S = 5.0
@@ -48,18 +49,22 @@ async def run_job(launcher: Launcher, order: Order, bounds: Bounds, program: byt
         program: its system call filter.
 
     Raises:
-        Unavailable: it could not be started.
+        NotStarted: nothing of it ran.
+        Unavailable: it began, and its end is not known.
         JobStuck: it was killed and does not disappear.
     """
     started = time.monotonic()
-    capture = OutputCapture(bounds.profile.output_bytes)
+    with _before_start():
+        capture = OutputCapture(bounds.profile.output_bytes)
     try:
-        with _descriptors(capture, program) as fds:
+        with _before_start(), _descriptors(capture, program) as fds:
             job, end = launcher.start(order, fds)
         try:
             limit = await _first_limit(end, capture, bounds)
         finally:
-            launcher.kill(job)
+            # Told or not, nothing of the job may be freed before it is dead.
+            with suppress(ClawdbotError):
+                launcher.kill(job)
             await _gone(end)
         ended = end.result()
         stdout, stderr = await capture.drained()
@@ -109,8 +114,18 @@ def _natural_outcome(ended: Ended, group: JobGroup | None, stderr: bytes) -> Out
         return Outcome.MEMORY_LIMIT
     if ended.exit_status is None:
         reason = stderr[:_REASON_BYTES].decode(errors="replace").strip()
-        raise Unavailable(f"the sandbox did not start the job: {reason}")
+        if not ended.was_started:
+            raise NotStarted(f"the sandbox did not start the job: {reason}")
+        raise Unavailable(f"the sandbox lost the job: {reason}")
     return Outcome.FINISHED
+
+
+@contextmanager
+def _before_start() -> Iterator[None]:
+    try:
+        yield
+    except (ClawdbotError, OSError) as exc:
+        raise NotStarted(f"the job could not be started: {exc}") from exc
 
 
 @contextmanager

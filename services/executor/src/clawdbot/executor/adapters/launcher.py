@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from clawdbot.executor.ports import NotStarted
 from clawdbot.schema.errors import Overloaded, Unavailable
 
 SLOT_ROOT = "/tmp"  # noqa: S108 -- inside the launcher's private mount namespace
@@ -46,6 +47,8 @@ class Ended:
 
     exit_status: int | None
     """Of the job; None when it was killed before it ended, or never started."""
+    was_started: bool
+    """Whether bubblewrap made the sandbox; it says so before anything runs in there."""
 
 
 class Launcher:
@@ -162,9 +165,10 @@ class Launcher:
         if end.done():
             return
         if event["event"] == "refused":
-            end.set_exception(Unavailable(f"the job could not be started: {event['reason']}"))
+            end.set_exception(NotStarted(f"the job could not be started: {event['reason']}"))
         else:
-            end.set_result(Ended(_exit_status(str(event["report"]))))
+            report = str(event["report"])
+            end.set_result(Ended(_exit_status(report), was_started="child-pid" in report))
 
     def _on_death(self) -> None:
         self._dead.set()

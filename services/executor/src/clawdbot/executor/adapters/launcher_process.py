@@ -109,15 +109,19 @@ class LauncherProcess:
             self._kill(message["job"])
             return True
         try:
-            self._start(message, fds)
+            job = self._start(message, fds)
         except OSError as exc:
             self._say({"event": "refused", "job": message["job"], "reason": str(exc)})
+        else:
+            # "Refused" says that nothing ran, so what fails after the fork must not end as that.
+            self._jobs[job.id] = job
+            self._watch(job)
         finally:
             for fd in fds:
                 os.close(fd)
         return True
 
-    def _start(self, order: dict[str, Any], fds: list[int]) -> None:
+    def _start(self, order: dict[str, Any], fds: list[int]) -> _Job:
         slot = _BASE / order["slot"]
         _prepare_slot(slot, order)
         status_read, status_write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
@@ -125,9 +129,7 @@ class LauncherProcess:
         if pid == 0:
             _become(order, [*fds, status_write])
         os.close(status_write)
-        job = _Job(order["job"], slot, status_read, pid)
-        self._jobs[job.id] = job
-        self._watch(job)
+        return _Job(order["job"], slot, status_read, pid)
 
     def _watch(self, job: _Job) -> None:
         self._events.register(os.pidfd_open(job.pid), selectors.EVENT_READ, job)

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import partial
 
 from clawdbot.executor.domain.capabilities import Capabilities, Guarantee, Level
 from clawdbot.executor.domain.plan import Plan
 from clawdbot.executor.domain.result import Result
+from clawdbot.executor.ports import RunPlan
 from clawdbot.schema.deadline import Deadline
 from clawdbot.schema.errors import ClawdbotError
 from clawdbot.schema.executor import AuditEvent, AuditRecord, Outcome
@@ -23,6 +27,8 @@ class RecordingSandbox:
         started: set once it was asked to run anything.
         gate: when set to an event, jobs wait for it.
         error: when set, what the next job raises instead.
+        room: a slot is lent once this is set, which it is at first.
+        waiting: set once anybody asked for a slot.
         result: how jobs end.
     """
 
@@ -32,12 +38,22 @@ class RecordingSandbox:
         self.limits_s: list[float] = []
         self.started = asyncio.Event()
         self.gate: asyncio.Event | None = None
-        self.error: ClawdbotError | None = None
+        self.error: Exception | None = None
+        self.room = asyncio.Event()
+        self.room.set()
+        self.waiting = asyncio.Event()
         self.result = Result(Outcome.FINISHED, 0, b"out\xff", b"err", False, 0.25)
         self._journal = [] if journal is None else journal
         self._jobs: dict[str, asyncio.Event] = {}
 
-    async def run(self, job: str, plan: Plan, at_most_s: float) -> Result:
+    @asynccontextmanager
+    async def slot(self, job: str) -> AsyncIterator[RunPlan]:
+        """Lend room once there is any."""
+        self.waiting.set()
+        await self.room.wait()
+        yield partial(self._run, job)
+
+    async def _run(self, job: str, plan: Plan, at_most_s: float) -> Result:
         """Record the plan, wait at the gate, and end as told."""
         self.plans.append(plan)
         self.limits_s.append(at_most_s)
@@ -68,23 +84,27 @@ class InMemoryAuditLog:
     Attributes:
         records: what was kept, in order.
         errors: what the next calls of `record` raise, first to last.
+        are_errors_late: whether they are raised though the record was kept.
     """
 
     def __init__(self, journal: list[str] | None = None) -> None:
         self.records: list[AuditRecord] = []
         self.errors: list[ClawdbotError] = []
-        self._kept: dict[tuple[str, str, str, AuditEvent], AuditRecord] = {}
+        self.are_errors_late = False
+        self._kept: dict[tuple[str, ...], AuditRecord] = {}
         self._journal = [] if journal is None else journal
 
     async def record(self, tenant: Tenant, record: AuditRecord, deadline: Deadline) -> bool:
         """Keep the first record of an operation's event."""
         deadline.require()
-        if self.errors:
+        if self.errors and not self.are_errors_late:
             raise self.errors.pop(0)
         self._journal.append(record.event)
         is_new = self._kept.setdefault(_place(tenant, record), record) is record
         if is_new:
             self.records.append(record)
+        if self.errors:
+            raise self.errors.pop(0)
         return is_new
 
     async def find(
@@ -95,5 +115,8 @@ class InMemoryAuditLog:
         return self._kept.get(_place(tenant, like))
 
 
-def _place(tenant: Tenant, record: AuditRecord) -> tuple[str, str, str, AuditEvent]:
-    return tenant, record.user, record.operation_id, record.event
+def _place(tenant: Tenant, record: AuditRecord) -> tuple[str, ...]:
+    place = tenant, record.user, record.operation_id, record.event
+    if record.event is AuditEvent.REFUSED:
+        return *place, record.reason, str(record.at_ms), record.attempt
+    return place

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -10,7 +11,7 @@ from datetime import timedelta
 
 from clawdbot.executor.ports import AuditLog
 from clawdbot.schema.deadline import Deadline
-from clawdbot.schema.errors import Rejected
+from clawdbot.schema.errors import Rejected, Unavailable
 from clawdbot.schema.executor import AuditEvent, AuditRecord
 from clawdbot.schema.principal import Principal
 
@@ -51,16 +52,30 @@ class AuditTrail:
             yield
         except Rejected as refusal:
             reason = f"{refusal.code}: {refusal.message}"[:_REASON_CHARACTERS]
-            await self._write(self._record(AuditEvent.REFUSED, reason=reason))
+            record = self._record(AuditEvent.REFUSED, reason=reason)
+            # Equal ones may fall into one millisecond, and each is kept.
+            await self._write(record.model_copy(update={"attempt": secrets.token_hex(8)}))
             raise
 
-    async def started(self, plan_hash: str) -> bool:
-        """Record the intent to run; return whether no earlier one exists.
+    async def started(self, plan_hash: str, attempt: str) -> AuditRecord | None:
+        """Record the intent to run; return somebody else's earlier record, if there is one.
+
+        Args:
+            plan_hash: what is to be run.
+            attempt: what tells this record from others; the same when this is tried again.
 
         Raises:
-            Unavailable: it is not recorded, so nothing may run.
+            Unavailable: it is not known to be recorded, so nothing may run.
         """
-        return await self._write(self._record(AuditEvent.STARTED, plan_hash=plan_hash))
+        record = self._record(AuditEvent.STARTED, plan_hash=plan_hash)
+        record = record.model_copy(update={"attempt": attempt})
+        if await self._write(record):
+            return None
+        kept = await self.find(AuditEvent.STARTED)
+        if kept is None:
+            raise Unavailable("the audit log does not show a record that it refused to repeat")
+        # Ours was kept, and only the confirmation was lost.
+        return None if kept.attempt == attempt else kept
 
     async def finished(self, plan_hash: str, outcome: str) -> None:
         """Record the end.

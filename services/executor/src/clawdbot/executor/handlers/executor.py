@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -27,6 +28,7 @@ from clawdbot.schema.principal import Principal, Scope
 from clawdbot.schema.rpc import Call
 
 _NAME_CHARACTERS = 64
+_Request = PlanRequest | RunRequest | StatusRequest | CancelRequest
 
 
 @dataclass(frozen=True)
@@ -72,9 +74,8 @@ class Executor:
             ApprovalRequired: a person would have to agree, which nobody can be asked for yet.
             Unavailable: no working sandbox, or one that lacks what the instruction requires.
         """
-        principal = self._admitted(call)
-        async with self._trail(principal, request).refusals():
-            instruction, plan = self._plan(principal, request)
+        async with self._admitted(request, call):
+            instruction, plan = self._plan(call.principal, request)
         return PlanReply(
             operation_id=request.operation_id,
             plan_hash=plan.hash,
@@ -91,33 +92,33 @@ class Executor:
             DeadlineExceeded: too little time is left to start.
             InvalidMessage: as for `plan`, and so on down its list.
         """
-        principal = self._admitted(call)
-        trail = self._trail(principal, request)
-        async with trail.refusals():
-            _, plan = self._plan(principal, request)
+        async with self._admitted(request, call) as trail:
+            _, plan = self._plan(call.principal, request)
             if plan.hash != request.plan_hash:
                 raise Conflict("this is not the plan with that hash", field="plan_hash")
-            errand = Errand(_key(principal, request), plan, trail, call.deadline)
+            errand = Errand(_key(call.principal, request), plan, trail, call.deadline)
             return await self._runs.once(errand)
 
     async def status(self, request: StatusRequest, call: Call) -> StatusReply:
         """Return where the operation stands, as far as this process knows."""
-        return self._runs.status(_key(self._admitted(call), request))
+        async with self._admitted(request, call):
+            return self._runs.status(_key(call.principal, request))
 
     async def cancel(self, request: CancelRequest, call: Call) -> CancelReply:
-        """Kill the operation if it runs here; its result is then `CANCELLED`."""
-        key = _key(self._admitted(call), request)
-        return CancelReply(cancelled=self._runs.cancel(key))
+        """End the operation if it runs or waits here; its result is then `CANCELLED`."""
+        async with self._admitted(request, call):
+            return CancelReply(cancelled=self._runs.cancel(_key(call.principal, request)))
 
-    def _admitted(self, call: Call) -> Principal:
+    @asynccontextmanager
+    async def _admitted(self, request: _Request, call: Call) -> AsyncIterator[AuditTrail]:
+        """Let in who may use instructions, and record every refusal, this one included."""
         require_working(self._sandbox)
-        call.principal.require(Scope.CHAT)
-        return call.principal
-
-    def _trail(self, principal: Principal, request: PlanRequest | RunRequest) -> AuditTrail:
-        instruction = request.instruction[:_NAME_CHARACTERS]
-        about = Subject(principal, request.operation_id, instruction)
-        return AuditTrail(self._audit, about, self._limits.audit_timeout)
+        named = request.instruction if isinstance(request, PlanRequest | RunRequest) else ""
+        about = Subject(call.principal, request.operation_id, named[:_NAME_CHARACTERS])
+        trail = AuditTrail(self._audit, about, self._limits.audit_timeout)
+        async with trail.refusals():
+            call.principal.require(Scope.CHAT)
+            yield trail
 
     def _plan(
         self, principal: Principal, request: PlanRequest | RunRequest
@@ -143,9 +144,7 @@ def require_working(sandbox: Sandbox) -> None:
         raise Unavailable(f"no working sandbox: {sandbox.capabilities.reason}")
 
 
-def _key(
-    principal: Principal, request: PlanRequest | RunRequest | StatusRequest | CancelRequest
-) -> OperationKey:
+def _key(principal: Principal, request: _Request) -> OperationKey:
     return OperationKey(principal.tenant, principal.user, request.operation_id)
 
 

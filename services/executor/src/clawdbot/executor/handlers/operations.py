@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -29,6 +30,8 @@ class Operation:
     def __init__(self, plan_hash: str) -> None:
         self.plan_hash = plan_hash
         self.reply: RunReply | None = None
+        self.token = secrets.token_hex(8)
+        """Tells this process's record of the intent from anybody else's."""
         self.is_announced = False
         """Whether the intent is in the audit log, written by this process."""
         self.is_concluded = False

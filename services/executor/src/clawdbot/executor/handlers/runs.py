@@ -5,16 +5,25 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
 from clawdbot.executor.domain.plan import Plan
 from clawdbot.executor.domain.result import Result
 from clawdbot.executor.handlers.audit_trail import AuditTrail
 from clawdbot.executor.handlers.operations import Operation, OperationKey, Operations
-from clawdbot.executor.ports import Sandbox
+from clawdbot.executor.ports import NotStarted, RunPlan, Sandbox
 from clawdbot.schema.deadline import Deadline
-from clawdbot.schema.errors import Conflict, DeadlineExceeded, Unavailable
-from clawdbot.schema.executor import AuditEvent, OperationState, Outcome, RunReply, StatusReply
+from clawdbot.schema.errors import ClawdbotError, Conflict, DeadlineExceeded
+from clawdbot.schema.executor import (
+    AuditEvent,
+    AuditRecord,
+    OperationState,
+    Outcome,
+    RunReply,
+    StatusReply,
+)
 
 log = logging.getLogger(__name__)
 
@@ -36,6 +45,11 @@ class Errand:
         """The operation's name in the sandbox."""
         return _job(self.key)
 
+    @property
+    def end(self) -> Deadline:
+        """When the job must be dead, so that its end can be recorded and answered."""
+        return Deadline(self.deadline.at - _REPLY_S)
+
 
 class Runs:
     """What is being run and what came of the latest runs.
@@ -54,8 +68,8 @@ class Runs:
 
         Raises:
             Conflict: the operation's id belongs to another plan.
-            DeadlineExceeded: too little time is left to start.
-            Unavailable: not recorded, or not started.
+            DeadlineExceeded: too little time is left to start, or no slot became free in time.
+            Unavailable: not recorded, or not started; both may be tried again.
         """
         operation = self._operations.claim(errand.key, errand.plan.hash)
         if operation.is_running:
@@ -76,35 +90,39 @@ class Runs:
         return StatusReply(state=state, result=operation.reply)
 
     def cancel(self, key: OperationKey) -> bool:
-        """Kill an operation that runs in this process; return whether there was one."""
+        """End an operation that runs or waits in this process; return whether there was one."""
         return self._sandbox.cancel(_job(key))
 
     async def _attempt(self, operation: Operation, errand: Errand) -> RunReply:
-        if operation.reply is None:
-            seconds = errand.deadline.remaining_s() - _REPLY_S
-            if seconds <= 0:
-                raise DeadlineExceeded("too little time is left to run this")
-            earlier = await self._announce(operation, errand)
-            if earlier is not None:
-                return earlier
-            operation.reply = await self._execute(operation, errand, seconds)
+        reply = operation.reply
+        if reply is None:
+            async with self._room(errand) as run:
+                earlier = await self._announce(operation, errand)
+                if earlier is not None:
+                    return await self._earlier(errand, earlier)
+                reply = await self._execute(operation, errand, run)
         if not operation.is_concluded:
             # The result is kept before this can fail: asking again then records and returns it.
-            await errand.trail.finished(errand.plan.hash, operation.reply.outcome)
-            operation.is_concluded = True
-        return operation.reply
+            await _conclude(operation, errand, reply)
+        return reply
 
-    async def _announce(self, operation: Operation, errand: Errand) -> RunReply | None:
-        """Record the intent; return the reply instead when another process has done so before."""
+    @asynccontextmanager
+    async def _room(self, errand: Errand) -> AsyncIterator[RunPlan]:
+        """Wait for a slot while nothing is on record yet, so that being too late is no outcome."""
+        async with AsyncExitStack() as stack:
+            async with errand.end.guard("no slot became free in the time that is left"):
+                run = await stack.enter_async_context(self._sandbox.slot(errand.job))
+            yield run
+
+    async def _announce(self, operation: Operation, errand: Errand) -> AuditRecord | None:
+        """Record the intent; return the record of another process that has done so before."""
         if operation.is_announced:
             return None
-        operation.is_announced = await errand.trail.started(errand.plan.hash)
-        return None if operation.is_announced else await self._earlier(errand)
+        earlier = await errand.trail.started(errand.plan.hash, operation.token)
+        operation.is_announced = earlier is None
+        return earlier
 
-    async def _earlier(self, errand: Errand) -> RunReply:
-        started = await errand.trail.find(AuditEvent.STARTED)
-        if started is None:
-            raise Unavailable("the audit log does not show a record that it refused to repeat")
+    async def _earlier(self, errand: Errand, started: AuditRecord) -> RunReply:
         if started.plan_hash != errand.plan.hash:
             raise Conflict("the operation id belongs to another plan", field="operation_id")
         finished = await errand.trail.find(AuditEvent.FINISHED)
@@ -113,17 +131,32 @@ class Runs:
         # The log keeps no output, so there is none to give; running again is not ours to decide.
         return _reply(errand, outcome, truncated=True)
 
-    async def _execute(self, operation: Operation, errand: Errand, seconds: float) -> RunReply:
+    async def _execute(self, operation: Operation, errand: Errand, run: RunPlan) -> RunReply:
+        seconds = errand.end.remaining_s()
+        if seconds <= 0:
+            raise DeadlineExceeded("too little time is left to run this")
+        # Until the end is known it counts as unknown: no way out of here leads to a second run.
+        operation.reply = reply = _reply(errand, Outcome.UNKNOWN)
         try:
-            result = await self._sandbox.run(errand.job, errand.plan, seconds)
-        except asyncio.CancelledError:
-            operation.reply = _reply(errand, Outcome.CANCELLED)
-            await errand.trail.finished(errand.plan.hash, Outcome.CANCELLED)
-            operation.is_concluded = True
+            reply = _reply_of(errand, await run(errand.plan, seconds))
+        except NotStarted:
+            operation.reply = None
             raise
-        extra = {"instruction": errand.plan.instruction, "outcome": result.outcome}
+        except asyncio.CancelledError:
+            operation.reply = reply = _reply(errand, Outcome.CANCELLED)
+            await _conclude(operation, errand, reply)
+            raise
+        except (ClawdbotError, OSError):
+            log.exception("operation was lost", extra={"instruction": errand.plan.instruction})
+        operation.reply = reply
+        extra = {"instruction": errand.plan.instruction, "outcome": reply.outcome}
         log.info("operation ended", extra=extra)
-        return _reply_of(errand, result)
+        return reply
+
+
+async def _conclude(operation: Operation, errand: Errand, reply: RunReply) -> None:
+    await errand.trail.finished(errand.plan.hash, reply.outcome)
+    operation.is_concluded = True
 
 
 def _job(key: OperationKey) -> str:

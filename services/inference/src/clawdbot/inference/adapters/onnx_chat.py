@@ -57,7 +57,8 @@ class ONNXChatModel:
 
     async def prompts(self, conversations: Sequence[Sequence[ChatTurn]]) -> list[list[int]]:
         """See `ports.models.ChatModel`."""
-        return await asyncio.to_thread(lambda: list(map(self._tokenizer.encode, conversations)))
+        # One at a time: encoding holds the interpreter's lock, which others get in between.
+        return [await asyncio.to_thread(self._tokenizer.encode, turns) for turns in conversations]
 
     async def generate(
         self, prompt: Sequence[int], sampling: Sampling, *, limit: int, deadline: Deadline

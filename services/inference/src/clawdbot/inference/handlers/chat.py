@@ -8,17 +8,24 @@ from contextlib import aclosing
 from clawdbot.inference.domain.answer import Answer
 from clawdbot.inference.domain.sampling import Sampling
 from clawdbot.inference.ports.models import ChatModel, Served
-from clawdbot.schema.errors import InvalidMessage
+from clawdbot.schema.errors import InvalidMessage, TooLarge
 from clawdbot.schema.inference import (
     ChatDelta,
     ChatDone,
     ChatRequest,
+    ChatTurn,
     CountReply,
     CountRequest,
     FinishReason,
 )
 from clawdbot.schema.messages import Usage
 from clawdbot.schema.rpc import Call
+
+CHARACTERS_PER_TOKEN = 16
+"""More than any text has on average; a prompt with more than this cannot fit the context."""
+MAX_COUNT_CHARACTERS = 512 * 1024
+"""Of all prompts of one count: encoding keeps the whole process from doing anything else."""
+MAX_STOP_CHARACTERS = 256
 
 
 class Chat:
@@ -35,10 +42,14 @@ class Chat:
         Raises:
             InvalidMessage: the prompt is longer than the context, or the request asks for what
                 the model cannot do.
+            TooLarge: the prompt has too many characters to be worth encoding.
             NotFound, Unavailable, Overloaded, DeadlineExceeded: as the model's port says.
         """
         model = self._served.get()
         _refuse_json_schema(request, model)
+        _refuse_long_stop(request)
+        limit_characters = CHARACTERS_PER_TOKEN * model.context_length
+        _refuse_longer([request.messages], limit_characters, field="messages")
         [prompt] = await model.prompts([request.messages])
         limit = _room(prompt, request, model)
         answer = Answer(model.decode, request.stop)
@@ -54,9 +65,14 @@ class Chat:
         yield _done(model, answer, len(prompt), limit)
 
     async def count(self, request: CountRequest, call: Call) -> CountReply:
-        """Return how many tokens each prompt has with this model."""
+        """Return how many tokens each prompt has with this model.
+
+        Raises:
+            TooLarge: the prompts have too many characters together.
+        """
         del call
         model = self._served.get()
+        _refuse_longer(request.prompts, MAX_COUNT_CHARACTERS, field="prompts")
         prompts = await model.prompts(request.prompts)
         return CountReply(
             tokens=tuple(map(len, prompts)),
@@ -70,6 +86,23 @@ def _refuse_json_schema(request: ChatRequest, model: ChatModel) -> None:
             f"model {model.label!r} does not support json_schema",
             field="json_schema",
             fix="leave json_schema out, or use a model that is flagged as able",
+        )
+
+
+def _refuse_long_stop(request: ChatRequest) -> None:
+    if any(len(stop) > MAX_STOP_CHARACTERS for stop in request.stop):
+        raise InvalidMessage(
+            f"a stop string may have {MAX_STOP_CHARACTERS} characters", field="stop"
+        )
+
+
+def _refuse_longer(prompts: Sequence[Sequence[ChatTurn]], limit: int, *, field: str) -> None:
+    count = sum(len(turn.content) for turns in prompts for turn in turns)
+    if count > limit:
+        raise TooLarge(
+            f"the request has {count} characters and may have {limit}",
+            field=field,
+            fix="shorten it",
         )
 
 
