@@ -25,7 +25,7 @@ check: dev ## Format, lint, types, import contracts, unit tests: under a minute
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python -m scripts.style_report --check
-	$(BIN)/pytest -n 2 -q -m "not broker and not models and not sandbox and not proof" $(UNIT)
+	$(BIN)/pytest -n 3 -q -m "not broker and not models and not sandbox and not proof" $(UNIT)
 
 bench: models ## Ratios against a baseline in the same run
 	$(BIN)/python -m bench
