@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import httpx
 import yaml
@@ -274,19 +274,25 @@ class System:
         return self.portal.call(listed)
 
 
-class Collector:
-    """An OTLP/HTTP endpoint that keeps every span it is sent."""
+class Loopback:
+    """An HTTP server of the test's own, on a free port.
 
-    def __init__(self) -> None:
-        self.spans: list[tuple[str, Span]] = []
-        collector = self
+    Args:
+        answer: takes path, headers (lower case) and body of a POST; gives status and JSON.
+    """
 
+    def __init__(self, answer: Callable[[str, dict[str, str], bytes], tuple[int, Any]]) -> None:
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
-                body = self.rfile.read(int(self.headers["Content-Length"]))
-                collector.keep(ExportTraceServiceRequest.FromString(body))
-                self.send_response(200)
+                headers = {name.lower(): value for name, value in self.headers.items()}
+                body = self.rfile.read(int(headers["content-length"]))
+                status, value = answer(self.path, headers, body)
+                content = json.dumps(value).encode()
+                self.send_response(status)
+                self.send_header("Content-Type", "application/json")
+                self.send_header("Content-Length", str(len(content)))
                 self.end_headers()
+                self.wfile.write(content)
 
             def log_message(self, *_: object) -> None:
                 return
@@ -295,16 +301,7 @@ class Collector:
         self.url = f"http://127.0.0.1:{self._server.server_port}"
         self._thread = threading.Thread(target=self._server.serve_forever)
 
-    def keep(self, request: ExportTraceServiceRequest) -> None:
-        for group in request.resource_spans:
-            names = {item.key: item.value.string_value for item in group.resource.attributes}
-            for scope in group.scope_spans:
-                self.spans.extend((names["service.name"], span) for span in scope.spans)
-
-    def trace(self, trace_id: str) -> list[tuple[str, Span]]:
-        return [(who, span) for who, span in self.spans if span.trace_id.hex() == trace_id]
-
-    def __enter__(self) -> Collector:
+    def __enter__(self) -> Self:
         self._thread.start()
         return self
 
@@ -312,6 +309,24 @@ class Collector:
         self._server.shutdown()
         self._thread.join()
         self._server.server_close()
+
+
+class Collector(Loopback):
+    """An OTLP/HTTP endpoint that keeps every span it is sent."""
+
+    def __init__(self) -> None:
+        super().__init__(self._keep)
+        self.spans: list[tuple[str, Span]] = []
+
+    def _keep(self, _: str, __: dict[str, str], body: bytes) -> tuple[int, Any]:
+        for group in ExportTraceServiceRequest.FromString(body).resource_spans:
+            names = {item.key: item.value.string_value for item in group.resource.attributes}
+            for scope in group.scope_spans:
+                self.spans.extend((names["service.name"], span) for span in scope.spans)
+        return 200, {}
+
+    def trace(self, trace_id: str) -> list[tuple[str, Span]]:
+        return [(who, span) for who, span in self.spans if span.trace_id.hex() == trace_id]
 
 
 def models_directory() -> Path:

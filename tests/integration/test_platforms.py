@@ -5,54 +5,28 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
-import threading
 import time
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
 
-from tests.integration.system import System, until
+from tests.integration.system import Loopback, System, until
 
 TOKEN = "123456789:AAH-abcdefghijklmnopqrstuvwxyz012345"
 SIGNING_SECRET = "8f742231b10e8888abcd99yyyzzz85a5"
 
 
-class API:
+class API(Loopback):
     """Stands for the platforms' APIs: notes what is posted and says that all is well."""
 
     def __init__(self) -> None:
+        super().__init__(self._post)
         self.posted: list[tuple[str, dict[str, Any]]] = []
-        api = self
 
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-                api.posted.append((self.path, body))
-                result = {"ok": True, "ts": "1.2", "channel": "C1", "result": {"message_id": 7}}
-                answer = json.dumps(result).encode()
-                self.send_response(200)
-                self.send_header("Content-Type", "application/json")
-                self.send_header("Content-Length", str(len(answer)))
-                self.end_headers()
-                self.wfile.write(answer)
-
-            def log_message(self, *_: object) -> None:
-                return
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self._server.server_port}"
-        self._thread = threading.Thread(target=self._server.serve_forever)
-
-    def __enter__(self) -> API:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()
+    def _post(self, path: str, _: dict[str, str], body: bytes) -> tuple[int, Any]:
+        self.posted.append((path, json.loads(body)))
+        return 200, {"ok": True, "ts": "1.2", "channel": "C1", "result": {"message_id": 7}}
 
     def texts(self, path: str) -> list[dict[str, Any]]:
         return [body for where, body in self.posted if where.endswith(path)]

@@ -21,6 +21,7 @@ FAULTS = {
     ),
     "module lines, max": ("libs/schema/src/clawdbot/schema/one.py", "x = 1\n" * 501),
 }
+# Planted, so that the report is seen to find them.
 BLEMISHES = {
     "TODOs": "x = 1  # TODO: later\n",
     "suppressions without a reason": "import os  # noqa: F401\n",
