@@ -12,7 +12,7 @@ import yaml
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
-from clawdbot.runtime.config import Models
+from clawdbot.runtime.config_sections import Models
 
 
 class BareChat:

@@ -16,7 +16,7 @@ from tokenizers import Tokenizer
 from bench.measure import Comparison, Effort, Target, interleaved
 from bench.processes import stack
 from clawdbot.runtime.bus import Bus
-from clawdbot.runtime.config import Models
+from clawdbot.runtime.config_sections import Models
 from clawdbot.schema.deadline import Deadline
 from clawdbot.schema.inference import EMBED, EmbedRequest, Role
 

@@ -15,7 +15,8 @@ from typing import Literal
 from clawdbot.cli.secrets_setup import ensure_secrets
 from clawdbot.runtime.broker import BrokerCredentials, BrokerProcess, BrokerSettings
 from clawdbot.runtime.bus import Bus
-from clawdbot.runtime.config import Config, HealthPorts
+from clawdbot.runtime.config import Config
+from clawdbot.runtime.config_sections import HealthPorts
 from clawdbot.runtime.connection import connected
 from clawdbot.runtime.provision import provision
 from clawdbot.runtime.secrets import JETSTREAM, Secrets, bus_seed

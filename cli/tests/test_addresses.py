@@ -14,7 +14,8 @@ from clawdbot.cli.addresses import (
     with_ports,
 )
 from clawdbot.cli.failures import Failure
-from clawdbot.runtime.config import App, BusSettings, Config, Ops, load_config
+from clawdbot.runtime.config import Config, load_config
+from clawdbot.runtime.config_sections import App, BusSettings, Ops
 
 ANY = {"gateway": 0, "assistant": 0, "inference": 0, "memory": 0, "executor": 0}
 

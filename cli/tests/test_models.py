@@ -3,7 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from clawdbot.cli.models import how_to_get, missing
-from clawdbot.runtime.config import Models
+from clawdbot.runtime.config_sections import Models
 
 
 def place(directory: Path, name: str) -> None:

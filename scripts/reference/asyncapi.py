@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from clawdbot.runtime.config import BusSettings
+from clawdbot.runtime.config_sections import BusSettings
 from clawdbot.schema.codec import MAX_PAYLOAD_BYTES
 from clawdbot.schema.errors import ErrorReply
 from clawdbot.schema.subjects import ADVISORIES

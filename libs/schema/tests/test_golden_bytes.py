@@ -17,12 +17,12 @@ import msgpack
 import pydantic
 import pytest
 
-from clawdbot.schema import errors, executor, inference, memory, messages, skill
+from clawdbot.schema import controls, errors, executor, inference, memory, messages, skill
 from clawdbot.schema.codec import decode, encode
 from clawdbot.schema.wire import Wire
 
 GOLDEN = Path(__file__).parent / "golden"
-MODULES = (errors, executor, inference, memory, messages, skill)
+MODULES = (controls, errors, executor, inference, memory, messages, skill)
 
 
 def wire_types() -> list[type[Wire]]:
@@ -71,6 +71,15 @@ def _value(  # noqa: C901 -- one line per shape of annotation
     return plain[annotation]
 
 
+def _cut(value: object, written: object) -> object:
+    """Return `value` without the fields that `written` does not have, however deep."""
+    if isinstance(value, dict) and isinstance(written, dict):
+        return {name: _cut(value[name], written[name]) for name in written}
+    if isinstance(value, list | tuple) and isinstance(written, list):
+        return [_cut(one, other) for one, other in zip(value, written, strict=True)]
+    return value
+
+
 def _file(kind: type[Wire]) -> Path:
     return GOLDEN / f"{kind.SCHEMA.replace('/', '.')}.msgpack"
 
@@ -82,8 +91,8 @@ def test_released_bytes_are_understood(kind: type[Wire]) -> None:
     message = decode(kind, released, kind.SCHEMA)
 
     # Fields that are newer than the file have their default.
-    written = msgpack.unpackb(released).keys()
-    assert message.model_dump(include=written) == sample(kind).model_dump(include=written)
+    written = msgpack.unpackb(released)
+    assert _cut(message.model_dump(), written) == _cut(sample(kind).model_dump(), written)
 
 
 @pytest.mark.parametrize("kind", wire_types(), ids=lambda kind: kind.SCHEMA)

@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.serialization import (
 from clawdbot.gateway.adapters.signature import WebhookKey, read_signature
 from clawdbot.gateway.main import run
 from clawdbot.runtime.bus import Bus
-from clawdbot.runtime.config import HealthPorts
+from clawdbot.runtime.config_sections import HealthPorts
 from clawdbot.runtime.testing import LocalBus, free_port, local_bus
 from clawdbot.schema import subjects
 from clawdbot.schema.deadline import Deadline

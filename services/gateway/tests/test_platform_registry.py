@@ -6,7 +6,8 @@ import pytest
 
 from clawdbot.gateway.adapters.platforms.keys import Keys, SecretRule, read_keys
 from clawdbot.gateway.adapters.platforms.registry import configured, load, names, paths
-from clawdbot.runtime.config import ConfigError, Platforms
+from clawdbot.runtime.config import ConfigError
+from clawdbot.runtime.config_sections import Platforms
 from clawdbot.runtime.secrets import Secrets
 
 WHSEC = b"whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"

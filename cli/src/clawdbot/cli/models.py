@@ -14,7 +14,7 @@ import yaml
 
 from clawdbot.cli.failures import Failure
 from clawdbot.cli.log_lines import LineSplitter, Say
-from clawdbot.runtime.config import Models
+from clawdbot.runtime.config_sections import Models
 
 BUILDABLE = ("smollm2-135m-instruct", "multilingual-e5-small")
 

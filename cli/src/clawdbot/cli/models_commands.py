@@ -12,7 +12,8 @@ from rich.table import Table
 from clawdbot.cli import models
 from clawdbot.cli.failures import FAILED, Failure, explained
 from clawdbot.cli.options import config_path
-from clawdbot.runtime.config import Models, load_config
+from clawdbot.runtime.config import load_config
+from clawdbot.runtime.config_sections import Models
 
 app = typer.Typer(no_args_is_help=True, help="The models on this machine.")
 

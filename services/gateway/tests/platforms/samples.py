@@ -12,7 +12,7 @@ import httpx
 from clawdbot.gateway.adapters.platforms.interface import Account, PlatformAdapter
 from clawdbot.gateway.adapters.platforms.registry import configured, load
 from clawdbot.gateway.adapters.platforms.requests import HTTPAnswer, RawRequest
-from clawdbot.runtime.config import Platforms
+from clawdbot.runtime.config_sections import Platforms
 from clawdbot.runtime.secrets import Secrets
 
 NOW = 1_700_000_000.0

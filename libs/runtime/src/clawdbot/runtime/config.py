@@ -11,273 +11,33 @@ import re
 from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from clawdbot.schema.ids import Channel, token
+from clawdbot.runtime.config_sections import (
+    App,
+    Assistant,
+    BusSettings,
+    Executor,
+    Gateway,
+    Inference,
+    Memory,
+    Models,
+    Ops,
+    Platforms,
+    Telemetry,
+)
 
 PREFIX = "CLAWDBOT_"
-PLATFORM_NAME = re.compile(r"[a-z0-9_]{1,31}")
-"""Without a hyphen, which joins platform and account to the name of a channel."""
 NOT_SETTINGS = re.compile(r"CLAWDBOT_(CONFIG|SECRET_.+|SECRETS_DIR|PARENT_PIPE|MODELS_DIR|PROOF)")
 """Variables with our prefix that are no settings: file, secrets, the supervisor's pipe, tests."""
 
 
 class ConfigError(Exception):
     """The configuration cannot be used; the message says where and what to write instead."""
-
-
-class Section(BaseModel):
-    """A part of the file; frozen, and strict about names."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class App(Section):
-    """`app`: the edge, and what concerns the whole stack."""
-
-    host: str = "127.0.0.1"
-    """Address that the gateway listens on."""
-    port: int = Field(default=8000, ge=0, le=65535)
-    """Port that the gateway listens on; 0 takes any free one."""
-    debug: bool = False
-    """Logs at level DEBUG and reports coroutines that block the event loop; never any content."""
-    data_dir: Path = Path("./.clawdbot")
-    """Where the local stack keeps secrets and the broker's files."""
-    public_url: str | None = None
-    """How the outside reaches the gateway; `http://host:port` when not given."""
-
-
-class Memory(Section):
-    """`memory`: where memories are kept and how they are ranked."""
-
-    storage_type: Literal["sqlite", "postgresql", "mysql"] = "sqlite"
-    """Kind of database; only `sqlite` is there yet."""
-    db_path: Path = Path("./memory.db")
-    """The SQLite file."""
-    database_url: str | None = None
-    """Address of a database server, where `storage_type` names one."""
-    fusion_semantic_weight: float = Field(default=0.6, ge=0, le=1)
-    """Share of meaning in the fused score; the rest is keywords. Belongs to the embedding model."""
-    index_budget_mb: int = Field(default=512, ge=1)
-    """Memory that loaded vector indexes may take before the least recently used is dropped."""
-
-
-class Models(Section):
-    """`models`: which models are served."""
-
-    default: str = "smollm2-135m-instruct"
-    """Chat model: the name of a folder in `directory`, or the path of an `.onnx` file."""
-    context_length: int = Field(default=2048, ge=128)
-    """Tokens that prompt and answer may have together; the model's own limit still holds."""
-    directory: Path = Path("./models")
-    """Folder of `<name>/<version>/` model folders."""
-    embedding: str = "multilingual-e5-small"
-    """Embedding model: the name of a folder in `directory`."""
-    threads: int = Field(default=2, ge=1)
-    """CPU threads that one model may use at a time."""
-
-    @property
-    def default_path(self) -> Path | None:
-        """The file that `default` names, when it is a path."""
-        is_path = self.default.endswith(".onnx") or "/" in self.default
-        return Path(self.default) if is_path else None
-
-    @property
-    def default_name(self) -> str:
-        """The chat model's name as a subject token."""
-        path = self.default_path
-        if path is None:
-            return self.default
-        # models/<name>/<version>/model.onnx is our own layout; anything else is named by its file.
-        name = path.parent.parent.name if path.name == "model.onnx" else path.stem
-        return re.sub(r"[^A-Za-z0-9_-]", "-", name)[:64] or "model"
-
-
-class Webhook(Section):
-    """`platforms.webhook`: signed messages in, signed replies out."""
-
-    enabled: bool = True
-    """Whether signed messages are taken."""
-    path: str = Field(default="/api/messages", pattern=r"^/[A-Za-z0-9/_-]+$")
-    """Where they are taken; replies are read at `{path}/{message_id}`."""
-    tenant: str = Field(default="default", pattern=r"^[A-Za-z0-9_-]{1,64}$")
-    """Tenant that its messages belong to."""
-    callback_url: str | None = None
-    """Where replies are posted; without it they are read by `GET {path}/{message_id}`."""
-    max_age_s: float | None = Field(default=None, gt=0)
-    """Oldest `timestamp` that is taken; without it a captured message can be sent again once the
-    broker forgot it (after three days)."""
-
-
-class Socket(Section):
-    """`platforms.socket`: the WebSocket server."""
-
-    enabled: bool = False
-    """Refused for now: the WebSocket server is not there yet."""
-    port: int = Field(default=8001, ge=0, le=65535)
-    """Port of the WebSocket server."""
-
-
-class PlatformAccount(BaseModel):
-    """One account of a chat platform; the keys beside `tenant` are the platform's own."""
-
-    model_config = ConfigDict(frozen=True, extra="allow")
-
-    tenant: str = Field(default="default", pattern=r"^[A-Za-z0-9_-]{1,64}$")
-    """Tenant that its messages belong to."""
-
-    @property
-    def own(self) -> dict[str, Any]:
-        """What only the platform's adapter in the gateway understands, and checks at its start."""
-        return dict(self.model_extra or {})
-
-
-class Platform(Section):
-    """`platforms.<name>`: a chat platform that an adapter of the gateway speaks with."""
-
-    enabled: bool = True
-    """Whether its messages are taken and its replies sent."""
-    accounts: dict[str, PlatformAccount] = {"default": PlatformAccount()}
-    """Accounts by name."""
-
-
-class Platforms(Section):
-    """`platforms`: the ways in; a section of any other name is a chat platform's."""
-
-    model_config = ConfigDict(extra="allow")
-    __pydantic_extra__: dict[str, Platform] = Field(init=False)
-
-    webhook: Webhook = Webhook()
-    socket: Socket = Socket()
-
-    @model_validator(mode="after")
-    def _names_fit_into_addresses(self) -> Platforms:
-        for platform, section in self.chat.items():
-            for name in (platform, *section.accounts):
-                if not PLATFORM_NAME.fullmatch(name):
-                    raise ValueError(f"the name {name!r} is not 1 to 31 of a-z 0-9 _")
-        return self
-
-    @property
-    def chat(self) -> dict[str, Platform]:
-        """The chat platforms by name, those that are switched off included."""
-        return dict(self.__pydantic_extra__)
-
-    def channels(self) -> Iterator[tuple[str, str, Channel]]:
-        """Yield platform, account and channel of each account that is switched on."""
-        for platform, section in self.chat.items():
-            for account in section.accounts if section.enabled else ():
-                channel = platform if account == "default" else f"{platform}-{account}"
-                yield platform, account, Channel(token(channel, "channel"))
-
-
-class Gateway(Section):
-    """`gateway`: limits at the door."""
-
-    chat_timeout_s: float = Field(default=120, gt=0)
-    """How long `POST /api/chat` waits for the reply; it can be fetched later all the same."""
-    turn_deadline_s: float = Field(default=3600, gt=0, le=86_400)
-    """After this nobody wants the answer to a message any more."""
-    max_body_bytes: int = Field(default=1_048_576, ge=1024)
-    """Longest request body; a longer one is answered 413."""
-    body_timeout_s: float = Field(default=10, gt=0)
-    """How long a body may take to arrive; then 408."""
-    publish_timeout_s: float = Field(default=2.0, gt=0)
-    """Below the shortest deadline that platforms give before they send again."""
-    max_inflight: int = Field(default=256, ge=1)
-    """Requests of a kind that are worked on at a time; beyond them 429."""
-    callback_timeout_s: float = Field(default=10, gt=0)
-    """How long the callback address may take to answer."""
-
-
-class Assistant(Section):
-    """`assistant`: bounds of a turn."""
-
-    concurrency: int = Field(default=8, ge=1)
-    """Conversations that one replica works on at the same time."""
-    max_tokens: int = Field(default=200, ge=1)
-    """Longest answer, in tokens of the chat model."""
-    recall_limit: int = Field(default=6, ge=0, le=100)
-    """Memories that may stand in a prompt; 0 recalls nothing."""
-    history_lines: int = Field(default=12, ge=0, le=500)
-    """Lines of the conversation that may stand in a prompt."""
-    think_timeout_s: float = Field(default=90, gt=0)
-    """How long the model may take for an answer."""
-    call_timeout_s: float = Field(default=10, gt=0)
-    """How long memory and executor may take for a call."""
-
-
-class Inference(Section):
-    """`inference`: how many at once."""
-
-    slots: int = Field(default=4, ge=1, le=64)
-    """Answers that are generated together; each takes a full context of key-value memory."""
-    max_queue: int = Field(default=64, ge=1)
-    """Requests that may wait for a slot; beyond them `Overloaded`."""
-
-
-class Executor(Section):
-    """`executor`: how many at once."""
-
-    concurrency: int = Field(default=4, ge=1, le=64)
-    """Operations that run at the same time, each under a uid of its own."""
-
-
-class BusSettings(Section):
-    """`bus`: the broker, and how patient we are with it."""
-
-    url: str = "nats://127.0.0.1:4222"
-    """Address of the broker."""
-    durability: Literal["strict", "relaxed"] = "strict"
-    """`strict` syncs each write to disk, `relaxed` once a second (see docs/durability.md)."""
-    replicas: int = Field(default=1, ge=1, le=5)
-    """Copies of each stream in a cluster of brokers."""
-    lease_ttl_s: float = Field(default=15, ge=1)
-    """How long a dead worker keeps its conversation."""
-    ack_wait_s: float = Field(default=15, ge=1)
-    """How long a silent worker keeps a delivery before another gets it."""
-    max_attempts: int = Field(default=8, ge=1)
-    """Attempts at one message, crashes included, before it becomes a dead letter.
-
-    With the back-off between them, 8 are about half a minute: a service can restart meanwhile.
-    """
-
-
-class Telemetry(Section):
-    """`telemetry`: traces."""
-
-    otlp_endpoint: str | None = None
-    """OTLP/HTTP base address, such as `http://127.0.0.1:4318`; none means nothing is exported."""
-    sample_ratio: float = Field(default=1.0, ge=0, le=1)
-    """Share of traces that are recorded, where their origin did not decide."""
-
-
-class HealthPorts(Section):
-    """`ops.health_ports`: where each service shows health and metrics; 0 takes any free port."""
-
-    gateway: int = Field(default=8010, ge=0, le=65535)
-    assistant: int = Field(default=8011, ge=0, le=65535)
-    inference: int = Field(default=8012, ge=0, le=65535)
-    memory: int = Field(default=8013, ge=0, le=65535)
-    executor: int = Field(default=8014, ge=0, le=65535)
-
-
-class Ops(Section):
-    """`ops`: health, logs, shutdown."""
-
-    health_host: str = "127.0.0.1"
-    """Address that the health pages of all services listen on."""
-    health_ports: HealthPorts = HealthPorts()
-    log_format: Literal["auto", "json", "text"] = "auto"
-    """`auto` is text on a terminal and JSON elsewhere."""
-    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
-    """Least severe level that is logged."""
-    grace_s: float = Field(default=20, gt=0)
-    """Time to finish or hand back work after SIGTERM."""
 
 
 class Config(BaseSettings):

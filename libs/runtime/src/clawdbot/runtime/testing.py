@@ -25,7 +25,8 @@ from clawdbot.runtime.broker import (
     new_user_seed,
 )
 from clawdbot.runtime.bus import Bus
-from clawdbot.runtime.config import Config, HealthPorts
+from clawdbot.runtime.config import Config
+from clawdbot.runtime.config_sections import HealthPorts
 from clawdbot.runtime.connection import connected
 from clawdbot.runtime.provision import provision
 from clawdbot.runtime.secrets import PRINCIPAL_PUBLIC, Secrets, bus_seed

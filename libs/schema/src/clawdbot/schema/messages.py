@@ -6,6 +6,7 @@ from enum import StrEnum
 
 from pydantic import Field
 
+from clawdbot.schema.controls import Control
 from clawdbot.schema.errors import ErrorReply
 from clawdbot.schema.ids import Channel, ConversationId, MessageId, Tenant
 from clawdbot.schema.wire import Wire
@@ -51,6 +52,8 @@ class InboundMessage(Wire):
     thread_id: str | None = Field(default=None, max_length=256)
     reply_to: bytes | None = Field(default=None, max_length=16_384)
     """The channel's own reply address; opaque to everyone else, encrypted if it holds a token."""
+    control: Control | None = None
+    """Set when this was said to the system and not to the assistant; no model sees it then."""
     accepted_at_ms: int
     """When the gateway accepted it, Unix milliseconds."""
     deadline_ms: int

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from clawdbot.runtime.config import Assistant, Config, ConfigError
+from clawdbot.runtime.config import Config, ConfigError
+from clawdbot.runtime.config_sections import Assistant
 
 
 @dataclass(frozen=True)

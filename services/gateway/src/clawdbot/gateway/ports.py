@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Protocol
 
-from clawdbot.gateway.domain.messages import Accepted, Envelope, ReplyPart
+from clawdbot.gateway.domain.messages import Accepted, Envelope, ReplyPart, Submission
 from clawdbot.schema.deadline import Deadline
 from clawdbot.schema.errors import ClawdbotError, DeadlineExceeded
 from clawdbot.schema.ids import Channel, ConversationId, MessageId, Tenant
@@ -32,6 +32,24 @@ class Inbox(Protocol):
         self, tenant: Tenant, message_id: MessageId, *, deadline: Deadline
     ) -> InboundMessage | None:
         """Return the message of that id, or None when it is not kept (any more)."""
+        ...
+
+
+class Screen(Protocol):
+    """Looks at a verified message before it is kept, and again each time that it is repeated."""
+
+    async def __call__(
+        self, submission: Submission, envelope: Envelope, *, deadline: Deadline
+    ) -> Envelope:
+        """Return what is to be kept: `envelope`, or the same message with more known about it.
+
+        Ids and conversation stay, since somebody may listen for them already.
+
+        Raises:
+            Rejected: it must not be kept.
+            Overloaded: not now.
+            Unavailable: that cannot be told now.
+        """
         ...
 
 

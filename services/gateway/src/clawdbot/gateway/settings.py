@@ -6,7 +6,8 @@ import math
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from clawdbot.runtime.config import Config, ConfigError, Platforms
+from clawdbot.runtime.config import Config, ConfigError
+from clawdbot.runtime.config_sections import Platforms
 from clawdbot.schema.ids import Tenant
 from clawdbot.schema.streams import INBOUND
 

@@ -155,5 +155,6 @@ def says_the_same(kept: InboundMessage, repeated: Envelope, *, is_dated: bool) -
         repeated: what came now.
         is_dated: whether the sender gave the time; the gateway's own differs at every attempt.
     """
-    clocks = {"accepted_at_ms", "deadline_ms"} | (set() if is_dated else {"timestamp"})
-    return kept.model_dump(exclude=clocks) == repeated.message.model_dump(exclude=clocks)
+    # What came of a control word is not what was said.
+    ours = {"accepted_at_ms", "deadline_ms", "control"} | (set() if is_dated else {"timestamp"})
+    return kept.model_dump(exclude=ours) == repeated.message.model_dump(exclude=ours)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass
 
 from clawdbot.gateway.domain.messages import (
@@ -20,7 +20,7 @@ from clawdbot.gateway.domain.messages import (
     framed,
     says_the_same,
 )
-from clawdbot.gateway.ports import Callback, Heard, Inbox, Listening, Replies
+from clawdbot.gateway.ports import Callback, Heard, Inbox, Listening, Replies, Screen
 from clawdbot.schema.deadline import Deadline
 from clawdbot.schema.delivery import Delivery
 from clawdbot.schema.errors import (
@@ -57,11 +57,13 @@ class Accept:
         ids: IdKey,
         patience: Patience,
         *,
+        screens: Sequence[Screen] = (),
         now: Callable[[], float] = time.time,
     ) -> None:
         self._inbox = inbox
         self._ids = ids
         self._patience = patience
+        self._screens = screens
         self._now = now
 
     async def __call__(self, submission: Submission) -> Accepted:
@@ -69,6 +71,8 @@ class Accept:
 
         Raises:
             IdReused: the sender's id names another message already.
+            Rejected: a screen refused it.
+            Overloaded: a screen asks to wait.
             Unavailable: it is not certain that it is kept; sending it again is safe.
         """
         return await self.keep(submission, self.envelope(submission))
@@ -97,9 +101,11 @@ class Accept:
     async def keep(
         self, submission: Submission, envelope: Envelope, *, deadline: Deadline | None = None
     ) -> Accepted:
-        """Have `envelope` kept; see `__call__`."""
+        """Have `envelope` kept once every screen let it pass; see `__call__`."""
         publish_s = self._patience.publish_s
         latest = deadline.within(publish_s) if deadline else Deadline.after(publish_s)
+        for screen in self._screens:
+            envelope = await screen(submission, envelope, deadline=latest)
         try:
             accepted = await self._inbox.keep(envelope, deadline=latest)
         except DeadlineExceeded as exc:

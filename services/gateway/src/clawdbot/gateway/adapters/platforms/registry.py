@@ -16,7 +16,8 @@ from clawdbot.gateway.adapters.platforms.interface import (
     Platform,
 )
 from clawdbot.gateway.adapters.platforms.keys import Keys, read_keys
-from clawdbot.runtime.config import ConfigError, PlatformAccount, Platforms
+from clawdbot.runtime.config import ConfigError
+from clawdbot.runtime.config_sections import PlatformAccount, Platforms
 from clawdbot.runtime.secrets import Secrets
 from clawdbot.schema.ids import Tenant
 
