@@ -26,11 +26,25 @@ def request(*authorizations: str | bytes) -> Request:
     return Request({"type": "http", "headers": raw})
 
 
-def test_a_token_tells_tenant_user_and_scopes(token) -> None:
-    identity = TOKENS.identify(request(f"bearer {token(scopes=['chat', 'admin', 'unheard-of'])}"))
+async def test_a_token_tells_tenant_user_and_scopes(token) -> None:
+    identity = await TOKENS.identify(
+        request(f"bearer {token(scopes=['chat', 'admin', 'unheard-of'])}")
+    )
 
     assert (identity.tenant, identity.subject) == ("default", "ada")
     assert identity.scopes == {Scope.CHAT, Scope.ADMIN}
+    assert identity.token_id is None
+
+
+async def test_a_token_without_a_header_is_read_the_same(token) -> None:
+    text = token(jti="t1")
+
+    identity = await TOKENS.identify_token(text)
+
+    assert identity == await TOKENS.identify(request(f"Bearer {text}"))
+    assert identity.token_id == "t1"
+    with pytest.raises(Unauthenticated):
+        await TOKENS.identify_token("")
 
 
 @pytest.mark.parametrize(
@@ -56,14 +70,18 @@ def test_a_token_tells_tenant_user_and_scopes(token) -> None:
         {"scopes": "chat"},
         {"scopes": [["chat"]]},
         {"nbf": time.time() + 3600},
+        {"jti": ""},
+        {"jti": 7},
+        {"jti": "a\nb"},
+        {"jti": "x" * 257},
     ],
 )
-def test_a_token_with_a_wrong_claim_is_refused(token, claims: dict[str, object]) -> None:
+async def test_a_token_with_a_wrong_claim_is_refused(token, claims: dict[str, object]) -> None:
     with pytest.raises(Unauthenticated):
-        TOKENS.identify(request(f"Bearer {token(**claims)}"))
+        await TOKENS.identify(request(f"Bearer {token(**claims)}"))
 
 
-def test_a_token_of_another_key_or_algorithm_is_refused(token) -> None:
+async def test_a_token_of_another_key_or_algorithm_is_refused(token) -> None:
     other = token(secret=b"another secret of thirty-two bytes or more")
     longer = token(algorithm="HS512", secret=SECRET * 2)
     claims = jwt.decode(token(), options={"verify_signature": False})
@@ -75,21 +93,21 @@ def test_a_token_of_another_key_or_algorithm_is_refused(token) -> None:
 
     for forged in (other, longer, unsigned):
         with pytest.raises(Unauthenticated):
-            TOKENS.identify(request(f"Bearer {forged}"))
+            await TOKENS.identify(request(f"Bearer {forged}"))
 
 
-def test_exactly_one_bearer_header_is_wanted(token) -> None:
+async def test_exactly_one_bearer_header_is_wanted(token) -> None:
     good = f"Bearer {token()}"
 
     for headers in ([], [good, good], ["Bearer "], [token()], [f"Basic {token()}"], ["Bearer x y"]):
         with pytest.raises(Unauthenticated):
-            TOKENS.identify(request(*headers))
+            await TOKENS.identify(request(*headers))
 
 
 @given(st.binary(max_size=100))
-def test_whatever_the_token_is_it_is_refused_never_a_crash(value: bytes) -> None:
+async def test_whatever_the_token_is_it_is_refused_never_a_crash(value: bytes) -> None:
     with pytest.raises(Unauthenticated):
-        TOKENS.identify(request(b"Bearer " + value))
+        await TOKENS.identify(request(b"Bearer " + value))
 
 
 def test_a_short_secret_is_no_key() -> None:

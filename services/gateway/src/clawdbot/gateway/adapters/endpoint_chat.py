@@ -38,7 +38,7 @@ class ChatEndpoint:
     async def respond(self, request: Request) -> Response:
         """Return the answer, a stream of events, or problem details."""
         try:
-            identity = self.tokens.identify(request)
+            identity = await self.tokens.identify(request)
             identity.require(Scope.CHAT)
             chat = parse_chat(await read_body(request, self.limits, self.gate), identity)
             return await self._begin(request, chat)

@@ -29,7 +29,7 @@ class StatusEndpoint:
 
     async def respond(self, request: Request) -> Response:
         """Return the message's state and reply."""
-        reader = self._reader(request)
+        reader = await self._reader(request)
         message_id: str = request.path_params["message_id"]
         reply = await self.inspect(message_id, reader)
         return JSONResponse(
@@ -40,12 +40,12 @@ class StatusEndpoint:
             }
         )
 
-    def _reader(self, request: Request) -> Reader:
+    async def _reader(self, request: Request) -> Reader:
         if self.key is not None and HEADER in request.headers:
             signature = read_signature(request.scope["headers"])
             self.key.verify(signature, request.scope["path"].encode("utf-8", "surrogatepass"))
             return Reader(self.webhook_tenant, channel=WEBHOOK)
-        identity = self.tokens.identify(request)
+        identity = await self.tokens.identify(request)
         if Scope.ADMIN in identity.scopes:
             return Reader(identity.tenant)
         identity.require(Scope.CHAT)

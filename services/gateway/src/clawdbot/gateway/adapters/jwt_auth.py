@@ -19,6 +19,7 @@ from clawdbot.schema.principal import Scope
 ISSUER = "clawdbot"
 AUDIENCE = "clawdbot"
 MAX_TOKEN_CHARS = 8192
+MAX_ID_CHARS = 256
 MIN_SECRET_BYTES = 32
 _KNOWN_SCOPES = {scope.value: scope for scope in Scope}
 
@@ -30,6 +31,8 @@ class Identity:
     tenant: Tenant
     subject: str
     scopes: frozenset[Scope]
+    token_id: str | None = None
+    """The token's `jti`, for audit; names it and proves nothing."""
 
     def require(self, scope: Scope) -> None:
         """Pass when the token grants `scope`.
@@ -59,7 +62,7 @@ class Tokens:
             raise ValueError(f"the secret for tokens needs at least {MIN_SECRET_BYTES} bytes")
         self._secret = secret
 
-    def identify(self, request: Request) -> Identity:
+    async def identify(self, request: Request) -> Identity:
         """Return whose token the request carries.
 
         Raises:
@@ -67,12 +70,18 @@ class Tokens:
         """
         values = request.headers.getlist("authorization")
         scheme, _, token = values[0].partition(" ") if len(values) == 1 else ("", "", "")
-        token = token.strip()
-        if scheme.lower() != "bearer" or not 0 < len(token) <= MAX_TOKEN_CHARS:
+        if scheme.lower() != "bearer":
             raise _refused()
-        return self._identity(token)
+        return await self.identify_token(token.strip())
 
-    def _identity(self, token: str) -> Identity:
+    async def identify_token(self, token: str) -> Identity:
+        """Return whom `token` speaks for, wherever it was found.
+
+        Raises:
+            TokenRefused: expired, forged, or not a token of ours.
+        """
+        if not 0 < len(token) <= MAX_TOKEN_CHARS:
+            raise _refused()
         try:
             claims = jwt.decode(
                 token,
@@ -98,7 +107,16 @@ def _read(claims: dict[str, object]) -> Identity:
     if not isinstance(scopes, list):
         raise TypeError("scopes")
     granted = frozenset(_KNOWN_SCOPES[name] for name in scopes if name in _KNOWN_SCOPES)
-    return Identity(Tenant(tenant), subject, granted)
+    return Identity(Tenant(tenant), subject, granted, _token_id(claims.get("jti")))
+
+
+def _token_id(jti: object) -> str | None:
+    if jti is None:
+        return None
+    if not isinstance(jti, str) or not 0 < len(jti) <= MAX_ID_CHARS:
+        raise ValueError("jti")
+    no_control(jti).encode("utf-8")
+    return jti
 
 
 def _refused() -> TokenRefused:
