@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from importlib import import_module
@@ -128,26 +127,6 @@ async def test_a_changed_body_publishes_nothing(door, ask, samples, tmp_path: Pa
     answer = await ask(replace(raw, body=samples.message + b" "))
 
     assert not signs_body or (answer.status_code == 401 and not door.inbox.kept)
-
-
-async def test_mutated_requests_never_fail_and_never_say_anything_else(door, ask, samples) -> None:
-    chance = random.Random(7)
-    raw = samples.request(samples.message, NOW)
-    signs_body = samples.request(samples.message + b" ", NOW).headers != raw.headers
-
-    for _ in range(300):
-        name = chance.choice(samples.signature_headers)
-        headers = changed(raw, name, flipped(value_of(raw, name), chance))
-        body = replace(raw, body=flipped(raw.body, chance))
-        answer = await ask(body if signs_body and chance.random() < 0.5 else headers)
-        assert answer.status_code < 500
-
-    assert {message.content for message in door.inbox.kept.values()} <= {samples.content}
-
-
-def flipped(data: bytes, chance: random.Random) -> bytes:
-    at = chance.randrange(len(data))
-    return data[:at] + bytes([data[at] ^ chance.randrange(1, 256)]) + data[at + 1 :]
 
 
 @pytest.mark.parametrize("direction", [-1, 1])
