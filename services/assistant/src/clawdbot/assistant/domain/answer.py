@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from clawdbot.assistant.domain import wording
+from clawdbot.assistant.domain import control_wording, wording
 from clawdbot.assistant.domain.turn import Recollection, Turn
+from clawdbot.schema.controls import Control
 from clawdbot.schema.errors import ErrorReply
 from clawdbot.schema.executor import RunReply
 from clawdbot.schema.inference import ChatDone
@@ -41,6 +42,14 @@ class Answer:
         """Return what an instruction printed; no model has a say in it."""
         content = wording.report(instruction, ran, turn.language)
         return cls(content, ReplyMetadata(instruction=instruction))
+
+    @classmethod
+    def to_control(cls, turn: Turn, control: Control) -> Answer:
+        """Return what came of a control word; no model has a say in it."""
+        content = control_wording.decided(control, turn.language)
+        if control.error is None:
+            return cls(content)
+        return cls(content, ReplyMetadata(error=control.error), ReplyKind.ERROR)
 
     @classmethod
     def only_text(cls) -> Answer:

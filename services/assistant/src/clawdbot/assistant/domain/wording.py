@@ -96,15 +96,16 @@ def apology(error: ErrorReply, language: Language) -> str:
     text = _INTERNAL[language]
     if error.code != Internal.code:
         template = _APPROVAL if error.code == ApprovalRequired.code else _FAILED
-        text = template[language].format(message=_clause(error.message))
+        text = template[language].format(message=clause(error.message))
         if error.fix:
-            text += _FIX[language].format(fix=_clause(error.fix))
+            text += _FIX[language].format(fix=clause(error.fix))
     if error.trace_id:
         text += _REFERENCE[language].format(id=error.trace_id)
     return text
 
 
-def _clause(text: str) -> str:
+def clause(text: str) -> str:
+    """Return `text` so that a sentence can go on after it."""
     return text.strip().rstrip(".。")
 
 

@@ -57,6 +57,9 @@ class Turns:
                 without it would deny what the user has told us.
         """
         turn = Turn.begin(delivery)
+        if turn.message.control is not None:
+            await self._reply(turn, Answer.to_control(turn, turn.message.control))
+            return
         if not turn.text:
             await self._reply(turn, Answer.only_text())
             return
