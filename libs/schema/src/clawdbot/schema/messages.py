@@ -163,6 +163,10 @@ class Signal(Wire):
 
     kind: SignalKind
     content: str = ""
+    conversation_id: ConversationId | None = None
+    at_ms: int = 0
+    """When the gateway accepted the message that says so, Unix milliseconds: a stop is about what
+    was accepted before."""
 
 
 class TurnStep(Wire):

@@ -7,6 +7,11 @@ from functools import partial
 from typing import TypeVar
 
 from clawdbot.gateway.adapters.body import BodyLimits, Gate
+from clawdbot.gateway.adapters.bus_controls import (
+    DECISION_TTL_S,
+    BusDecisions,
+    BusStopSignals,
+)
 from clawdbot.gateway.adapters.bus_inbox import BusInbox
 from clawdbot.gateway.adapters.bus_replies import BusReplies
 from clawdbot.gateway.adapters.callback import HTTPCallback
@@ -24,6 +29,7 @@ from clawdbot.gateway.adapters.records import Links
 from clawdbot.gateway.adapters.signature import WebhookKey
 from clawdbot.gateway.adapters.webhook import Ages
 from clawdbot.gateway.domain.messages import WEBHOOK
+from clawdbot.gateway.handlers.controls import Controls
 from clawdbot.gateway.handlers.messages import Accept, Converse, Deliver, Inspect, Patience
 from clawdbot.gateway.handlers.platforms import DeliverParts, Receive
 from clawdbot.gateway.settings import Settings
@@ -92,7 +98,15 @@ def _endpoints(
     signing = partial(PrincipalSigner, ttl_s=settings.principal_ttl_s)
     signer = _key(runtime.secrets, secrets.PRINCIPAL_PRIVATE, signing)
     inbox, replies = BusInbox(runtime.bus, signer), BusReplies(runtime.bus)
-    accept = Accept(inbox, _key(runtime.secrets, secrets.ID_KEY, IdKey), patience)
+    deciding = _key(
+        runtime.secrets,
+        secrets.PRINCIPAL_PRIVATE,
+        partial(PrincipalSigner, ttl_s=DECISION_TTL_S),
+    )
+    controls = Controls(inbox, BusDecisions(runtime.bus, deciding), BusStopSignals(runtime.bus))
+    accept = Accept(
+        inbox, _key(runtime.secrets, secrets.ID_KEY, IdKey), patience, screens=[controls]
+    )
     tokens = _key(runtime.secrets, secrets.JWT, Tokens)
     limits = BodyLimits(settings.max_body_bytes, settings.body_timeout_s)
     links = Links(settings.public_url, settings.messages_path)

@@ -10,6 +10,7 @@ from typing import Protocol
 from clawdbot.gateway.domain.messages import Accepted, Envelope, ReplyPart, Submission
 from clawdbot.schema.deadline import Deadline
 from clawdbot.schema.errors import ClawdbotError, DeadlineExceeded
+from clawdbot.schema.executor import Approval, ApprovalState, Decision
 from clawdbot.schema.ids import Channel, ConversationId, MessageId, Tenant
 from clawdbot.schema.messages import Delta, DeltaEnd, InboundMessage, OutboundMessage
 from clawdbot.schema.principal import Principal
@@ -110,6 +111,33 @@ class Sender(Protocol):
         Raises:
             Retryable: it may work later.
             Rejected: it never will.
+        """
+        ...
+
+
+class Decisions(Protocol):
+    """Where approvals are answered."""
+
+    async def decide(
+        self, principal: Principal, code: str, decision: Decision, *, deadline: Deadline
+    ) -> Approval:
+        """Return the approval under `code` after the answer; the same answer may come again.
+
+        Raises:
+            Rejected: no such approval, or none that this principal can answer now.
+            Retryable: it may work later.
+        """
+        ...
+
+
+class StopSignals(Protocol):
+    """Whoever works on conversations, and may be told to stop."""
+
+    async def stop(self, said: InboundMessage) -> None:
+        """Tell that what was asked in the conversation before `said` is not wanted any more.
+
+        Raises:
+            Unavailable: nobody could be told.
         """
         ...
 
@@ -247,3 +275,47 @@ class ReversingSeal:
     def close(self, address: bytes, channel: Channel, conversation_id: ConversationId) -> bytes:  # noqa: ARG002 -- bound to nothing
         """Return `address` backwards."""
         return address[::-1]
+
+
+class RecordingDecisions:
+    """Gives every answer that it is asked for.
+
+    Attributes:
+        asked: principal, code and decision of each call, in order.
+        failure: raised by every call while it is set.
+    """
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[Principal, str, Decision]] = []
+        self.failure: ClawdbotError | None = None
+
+    async def decide(
+        self, principal: Principal, code: str, decision: Decision, *, deadline: Deadline
+    ) -> Approval:
+        """Note it."""
+        deadline.require()
+        self.asked.append((principal, code, decision))
+        if self.failure is not None:
+            raise self.failure
+        is_yes = decision is Decision.APPROVE
+        state = ApprovalState.APPROVED if is_yes else ApprovalState.DENIED
+        return Approval(code=code, plan_hash="0" * 64, rendered="", state=state, expires_at_ms=0)
+
+
+class RecordingStopSignals:
+    """Notes what was to be stopped.
+
+    Attributes:
+        said: the messages that asked for it, in order.
+        failure: raised by every call while it is set.
+    """
+
+    def __init__(self) -> None:
+        self.said: list[InboundMessage] = []
+        self.failure: ClawdbotError | None = None
+
+    async def stop(self, said: InboundMessage) -> None:
+        """Note it."""
+        if self.failure is not None:
+            raise self.failure
+        self.said.append(said)

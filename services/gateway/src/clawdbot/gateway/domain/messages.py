@@ -17,8 +17,8 @@ API = Channel("api")
 
 DELEGABLE = frozenset({Scope.CHAT, Scope.MEMORY_READ, Scope.MEMORY_WRITE})
 """What may travel with a message: whoever works on it never approves or administers."""
-WEBHOOK_SCOPES = DELEGABLE
-"""What a signed webhook may do for its senders."""
+WEBHOOK_SCOPES = DELEGABLE | {Scope.APPROVE}
+"""What a signed webhook may do for its senders; they answer what was asked for themselves."""
 
 
 class IdReused(Conflict):
