@@ -20,6 +20,8 @@ from clawdbot.gateway.adapters.endpoint_status import StatusEndpoint
 from clawdbot.gateway.adapters.endpoint_webhook import WebhookEndpoint
 from clawdbot.gateway.adapters.http_app import Endpoints, build_app
 from clawdbot.gateway.adapters.jwt_auth import Tokens
+from clawdbot.gateway.adapters.openai_entrance import Entrance
+from clawdbot.gateway.adapters.openai_routes import OpenAIEndpoints
 from clawdbot.gateway.adapters.platforms.addresses import SealedAddresses
 from clawdbot.gateway.adapters.platforms.connections import Connection
 from clawdbot.gateway.adapters.platforms.registry import paths
@@ -27,7 +29,7 @@ from clawdbot.gateway.adapters.records import Links
 from clawdbot.gateway.adapters.signature import WebhookKey
 from clawdbot.gateway.handlers.messages import Accept, Converse, Inspect, Patience
 from clawdbot.gateway.handlers.platforms import Receive
-from clawdbot.gateway.ports import RecordingInbox, RecordingReplies
+from clawdbot.gateway.ports import RecordingInbox, RecordingInference, RecordingReplies
 from clawdbot.runtime.config import Config
 from clawdbot.runtime.health import Health
 from clawdbot.runtime.telemetry import tracing
@@ -51,6 +53,7 @@ class Door:
 
     inbox: RecordingInbox = field(default_factory=RecordingInbox)
     replies: RecordingReplies = field(default_factory=RecordingReplies)
+    inference: RecordingInference = field(default_factory=RecordingInference)
     health: Health = field(default_factory=lambda: Health("gateway"))
     gate: Gate = field(default_factory=lambda: Gate(4))
     limits: BodyLimits = field(default_factory=lambda: BodyLimits(4096, 0.2))
@@ -73,6 +76,9 @@ class Door:
             webhook=WebhookEndpoint(accept, key, tenant, self.limits, self.gate, links),
             messages_path="/api/messages",
             platforms=self._platforms(accept),
+            openai=OpenAIEndpoints.over(
+                self.inference, converse, self.patience, Entrance(tokens, self.limits, self.gate)
+            ),
         )
         return build_app(endpoints, self.health.asgi)
 

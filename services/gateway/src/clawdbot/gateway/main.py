@@ -13,6 +13,7 @@ from clawdbot.gateway.adapters.bus_controls import (
     BusStopSignals,
 )
 from clawdbot.gateway.adapters.bus_inbox import BusInbox
+from clawdbot.gateway.adapters.bus_inference import BusInference
 from clawdbot.gateway.adapters.bus_replies import BusReplies
 from clawdbot.gateway.adapters.callback import HTTPCallback
 from clawdbot.gateway.adapters.endpoint_chat import ChatEndpoint
@@ -22,6 +23,8 @@ from clawdbot.gateway.adapters.endpoint_webhook import WebhookEndpoint
 from clawdbot.gateway.adapters.http_app import Endpoints, build_app
 from clawdbot.gateway.adapters.jwt_auth import Tokens
 from clawdbot.gateway.adapters.model_watch import ModelWatch
+from clawdbot.gateway.adapters.openai_entrance import Entrance
+from clawdbot.gateway.adapters.openai_routes import OpenAIEndpoints
 from clawdbot.gateway.adapters.platforms.addresses import SealedAddresses
 from clawdbot.gateway.adapters.platforms.connections import Connection, PlatformSender, connect
 from clawdbot.gateway.adapters.platforms.registry import configured, load, paths
@@ -111,7 +114,8 @@ def _endpoints(
     limits = BodyLimits(settings.max_body_bytes, settings.body_timeout_s)
     links = Links(settings.public_url, settings.messages_path)
     tenant, places = settings.webhook_tenant, settings.max_inflight
-    chat = ChatEndpoint(Converse(accept, replies, patience), tokens, limits, Gate(places), links)
+    converse, gate = Converse(accept, replies, patience), Gate(places)
+    chat = ChatEndpoint(converse, tokens, limits, gate, links)
     status = StatusEndpoint(Inspect(inbox, replies, patience), tokens, webhook_key, tenant)
     webhook = None
     if webhook_key is not None:
@@ -125,7 +129,10 @@ def _endpoints(
             Ages(settings.webhook_max_age_s),
         )
     platforms = _platforms(runtime.secrets, settings, accept, connections)
-    return Endpoints(chat, status, webhook, settings.messages_path, platforms)
+    # The same gate: both are people and programs that wait for an answer.
+    entrance = Entrance(tokens, limits, gate)
+    openai = OpenAIEndpoints.over(BusInference(runtime.bus), converse, patience, entrance)
+    return Endpoints(chat, status, webhook, settings.messages_path, platforms, openai=openai)
 
 
 def _platforms(

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+import struct
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Protocol
 
@@ -12,7 +13,17 @@ from clawdbot.schema.deadline import Deadline
 from clawdbot.schema.errors import ClawdbotError, DeadlineExceeded
 from clawdbot.schema.executor import Approval, ApprovalState, Decision
 from clawdbot.schema.ids import Channel, ConversationId, MessageId, Tenant
-from clawdbot.schema.messages import Delta, DeltaEnd, InboundMessage, OutboundMessage
+from clawdbot.schema.inference import (
+    ChatDelta,
+    ChatDone,
+    ChatRequest,
+    EmbedReply,
+    EmbedRequest,
+    ModelState,
+    ModelStatus,
+    Tensor,
+)
+from clawdbot.schema.messages import Delta, DeltaEnd, InboundMessage, OutboundMessage, Usage
 from clawdbot.schema.principal import Principal
 
 Heard = Delta | DeltaEnd | OutboundMessage
@@ -139,6 +150,24 @@ class StopSignals(Protocol):
         Raises:
             Unavailable: nobody could be told.
         """
+        ...
+
+
+class Inference(Protocol):
+    """Models without memory."""
+
+    async def models(self, *, deadline: Deadline) -> tuple[ModelStatus, ...]:
+        """Return where each model stands."""
+        ...
+
+    def chat(
+        self, model: str, request: ChatRequest, *, deadline: Deadline
+    ) -> AsyncGenerator[ChatDelta | ChatDone, None]:
+        """Yield the answer as it is written, then the whole of it; leaving ends the work."""
+        ...
+
+    async def embed(self, model: str, request: EmbedRequest, *, deadline: Deadline) -> EmbedReply:
+        """Return one vector per text, in the order given."""
         ...
 
 
@@ -319,3 +348,62 @@ class RecordingStopSignals:
         if self.failure is not None:
             raise self.failure
         self.said.append(said)
+
+
+class RecordingInference:
+    """Answers what a test tells it to; knows the models `toy` and `toy-embedding`.
+
+    Attributes:
+        script: what every chat yields; an error is raised instead.
+        asked: the requests, in order.
+        open_chats: chats that are being answered at this moment.
+        failure: raised by every call while it is set.
+    """
+
+    def __init__(self) -> None:
+        self.script: list[ChatDelta | ChatDone | ClawdbotError] = []
+        self.asked: list[ChatRequest | EmbedRequest] = []
+        self.states = {"toy": ModelState.READY, "toy-embedding": ModelState.READY}
+        self.open_chats = 0
+        self.failure: ClawdbotError | None = None
+
+    async def models(self, *, deadline: Deadline) -> tuple[ModelStatus, ...]:
+        """Return the two models."""
+        deadline.require()
+        if self.failure is not None:
+            raise self.failure
+        kinds = {"toy": "chat", "toy-embedding": "embedding"}
+        return tuple(
+            ModelStatus(name=name, kind=kinds[name], state=state)
+            for name, state in self.states.items()
+        )
+
+    async def chat(
+        self, model: str, request: ChatRequest, *, deadline: Deadline
+    ) -> AsyncGenerator[ChatDelta | ChatDone, None]:
+        """Yield the script; when it is over without an end, nothing until the deadline."""
+        del model
+        self.asked.append(request)
+        self.open_chats += 1
+        try:
+            for item in self.script:
+                if isinstance(item, ClawdbotError):
+                    raise item
+                yield item
+            if not self.script or not isinstance(self.script[-1], ChatDone):
+                await asyncio.sleep(max(0.0, deadline.remaining_s()))
+                raise DeadlineExceeded("the script is over")
+        finally:
+            self.open_chats -= 1
+
+    async def embed(self, model: str, request: EmbedRequest, *, deadline: Deadline) -> EmbedReply:
+        """Return the vector (1, 0.5) for every text; each character is a token."""
+        del model
+        deadline.require()
+        self.asked.append(request)
+        count = len(request.texts)
+        data = struct.pack("<2f", 1.0, 0.5) * count
+        vectors = Tensor(dtype="float32", shape=(count, 2), data=data)
+        tokens = sum(map(len, request.texts))
+        usage = Usage(prompt_tokens=tokens, completion_tokens=0)
+        return EmbedReply(vectors=vectors, model="toy-embedding/1/f32", usage=usage)

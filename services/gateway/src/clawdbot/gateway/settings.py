@@ -15,7 +15,7 @@ GRACE_SHARE = 0.75
 """Share of the whole grace that requests get; the rest is for closing what they used."""
 PORTS = {"http": 80, "https": 443}
 CHAT_PATH = "/api/chat"
-PLATFORMS_PATH = "/webhooks"
+TAKEN_PREFIXES = ("/webhooks/", "/v1/")
 TAKEN_PATHS = frozenset({"", CHAT_PATH, "/healthz", "/readyz", "/startupz", "/metrics"})
 DEDUPE_SLACK_S = 3600
 """How much sooner than the broker forgets a message it has to be too old."""
@@ -100,7 +100,7 @@ def _refuse_sockets(config: Config) -> None:
 
 def _refuse_taken_path(path: str) -> None:
     plain = path.rstrip("/")
-    if plain in TAKEN_PATHS or f"{plain}/".startswith(f"{PLATFORMS_PATH}/"):
+    if plain in TAKEN_PATHS or f"{plain}/".startswith(TAKEN_PREFIXES):
         raise ConfigError(f"platforms.webhook.path: {path!r} is taken; use /api/messages")
 
 

@@ -12,17 +12,15 @@ from starlette.responses import JSONResponse, Response
 from clawdbot.gateway.adapters import metrics, sse
 from clawdbot.gateway.adapters.body import BodyLimits, Gate, read_body
 from clawdbot.gateway.adapters.chat import ChatRequest, parse_chat
+from clawdbot.gateway.adapters.departure import CLIENT_LEFT
 from clawdbot.gateway.adapters.jwt_auth import Tokens
 from clawdbot.gateway.adapters.problems import problem, problem_response
-from clawdbot.gateway.adapters.records import Links, answer_record, error_of
-from clawdbot.gateway.domain.messages import API, Accepted, ChatEvent, Waiting
+from clawdbot.gateway.adapters.records import Links, answer_record
+from clawdbot.gateway.domain.messages import API, Accepted, ChatEvent, Waiting, error_of
 from clawdbot.gateway.handlers.messages import Converse
 from clawdbot.schema.errors import ClawdbotError, DeadlineExceeded, Unavailable
 from clawdbot.schema.messages import Delta, OutboundMessage
 from clawdbot.schema.principal import Scope
-
-CLIENT_LEFT = 499
-"""Nobody reads it; it keeps such requests apart in the metrics, as nginx does."""
 
 
 @dataclass(frozen=True)

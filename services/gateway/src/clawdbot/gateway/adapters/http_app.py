@@ -13,6 +13,7 @@ from clawdbot.gateway.adapters.endpoint_chat import ChatEndpoint
 from clawdbot.gateway.adapters.endpoint_platform import PlatformEndpoint
 from clawdbot.gateway.adapters.endpoint_status import StatusEndpoint
 from clawdbot.gateway.adapters.endpoint_webhook import WebhookEndpoint
+from clawdbot.gateway.adapters.openai_routes import OpenAIEndpoints, openai_template
 from clawdbot.gateway.adapters.pages import load_pages
 from clawdbot.gateway.adapters.problems import install_problem_handlers
 
@@ -31,6 +32,7 @@ class Endpoints:
     messages_path: str
     platforms: Mapping[str, PlatformEndpoint] = field(default_factory=dict)
     """By path."""
+    openai: OpenAIEndpoints = field(kw_only=True)
 
 
 def build_app(endpoints: Endpoints, health: HealthApp) -> ASGIApp:
@@ -50,6 +52,7 @@ def build_app(endpoints: Endpoints, health: HealthApp) -> ASGIApp:
         f"{endpoints.messages_path}/{{message_id}}", endpoints.status.respond, methods=["GET"]
     )
     app.add_route(CHAT_PATH, endpoints.chat.respond, methods=["POST"])
+    endpoints.openai.add_to(app)
     for path, platform in endpoints.platforms.items():
         # Which methods it takes is the platform's to say.
         app.add_route(path, platform.respond, methods=sorted(METHODS))
@@ -65,6 +68,8 @@ def _template(fixed: set[str], messages_path: str) -> Callable[[str], str]:
     def template_of(path: str) -> str:
         if path in fixed:
             return path
+        if (openai := openai_template(path)) is not None:
+            return openai
         below = path.removeprefix(f"{messages_path}/")
         is_message = below != path and "/" not in below
         return f"{messages_path}/{{message_id}}" if is_message else UNMATCHED

@@ -51,7 +51,7 @@ def problem_response(
     return Response(
         json.dumps(problem(error, extensions), ensure_ascii=False).encode(),
         status_code=error.status,
-        headers={**_headers_for(error), **(headers or {})},
+        headers={**headers_for(error), **(headers or {})},
         media_type=MEDIA_TYPE,
     )
 
@@ -63,7 +63,8 @@ def install_problem_handlers(app: FastAPI) -> None:
     app.add_exception_handler(Exception, _on_bug)
 
 
-def _headers_for(error: ClawdbotError) -> dict[str, str]:
+def headers_for(error: ClawdbotError) -> dict[str, str]:
+    """Return the headers that go with `error`, whatever its body looks like."""
     headers: dict[str, str] = {}
     wait_s = error.retry_after_s
     if wait_s is None and error.status == HTTPStatus.SERVICE_UNAVAILABLE:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from clawdbot.schema.errors import ClawdbotError, Internal, from_wire
-from clawdbot.schema.messages import InboundMessage, OutboundMessage, ReplyKind
+from clawdbot.schema.messages import InboundMessage, OutboundMessage
 
 
 @dataclass(frozen=True)
@@ -65,11 +64,3 @@ def stored_record(reply: OutboundMessage) -> dict[str, object]:
 def attachments_record(reply: OutboundMessage) -> list[dict[str, object]]:
     """Return the files that go with a reply."""
     return [item.model_dump(mode="json", exclude_none=True) for item in reply.attachments]
-
-
-def error_of(reply: OutboundMessage) -> ClawdbotError | None:
-    """Return the error that `reply` reports, or None when it is an answer."""
-    if reply.kind is not ReplyKind.ERROR:
-        return None
-    told = reply.metadata.error
-    return Internal("internal error") if told is None else from_wire(told)

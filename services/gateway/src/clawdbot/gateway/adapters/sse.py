@@ -28,6 +28,11 @@ def event(name: str, data: object) -> bytes:
     return f"event: {name}\ndata: {json.dumps(data, ensure_ascii=False)}\n\n".encode()
 
 
+def data(value: object) -> bytes:
+    """Return one event without a name."""
+    return f"data: {json.dumps(value, ensure_ascii=False)}\n\n".encode()
+
+
 class EventStream(Response):
     """Sends chunks as they come, and stops asking for more when the client has left or stalls.
 

@@ -7,13 +7,15 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import ClassVar
 
-from clawdbot.schema.errors import Conflict
+from clawdbot.schema.errors import ClawdbotError, Conflict, Internal, from_wire
 from clawdbot.schema.ids import Channel, Tenant
-from clawdbot.schema.messages import Attachment, Delta, InboundMessage, OutboundMessage
+from clawdbot.schema.messages import Attachment, Delta, InboundMessage, OutboundMessage, ReplyKind
 from clawdbot.schema.principal import Principal, Scope
 
 WEBHOOK = Channel("webhook")
 API = Channel("api")
+OPENAI = Channel("openai")
+"""Users whom a holder of a token speaks for, through the OpenAI-compatible API."""
 
 DELEGABLE = frozenset({Scope.CHAT, Scope.MEMORY_READ, Scope.MEMORY_WRITE})
 """What may travel with a message: whoever works on it never approves or administers."""
@@ -158,3 +160,11 @@ def says_the_same(kept: InboundMessage, repeated: Envelope, *, is_dated: bool) -
     # What came of a control word is not what was said.
     ours = {"accepted_at_ms", "deadline_ms", "control"} | (set() if is_dated else {"timestamp"})
     return kept.model_dump(exclude=ours) == repeated.message.model_dump(exclude=ours)
+
+
+def error_of(reply: OutboundMessage) -> ClawdbotError | None:
+    """Return the error that `reply` reports, or None when it is an answer."""
+    if reply.kind is not ReplyKind.ERROR:
+        return None
+    told = reply.metadata.error
+    return Internal("internal error") if told is None else from_wire(told)
