@@ -17,6 +17,7 @@ from clawdbot.schema.ids import Channel, ConversationId, Tenant
 from clawdbot.schema.principal import (
     AUDIENCE,
     ISSUER,
+    REUSE_S,
     Principal,
     PrincipalSigner,
     PrincipalVerifier,
@@ -45,6 +46,25 @@ def test_a_signed_principal_is_believed() -> None:
     token = PrincipalSigner(PRIVATE).sign(ALICE)
 
     assert PrincipalVerifier(PUBLIC).verify(token) == ALICE
+
+
+def test_who_writes_often_is_signed_for_once_and_everybody_for_themselves() -> None:
+    signer, verifier = PrincipalSigner(PRIVATE), PrincipalVerifier(PUBLIC)
+    bob = ALICE.model_copy(update={"user": "bob"})
+    elsewhere = ALICE.model_copy(update={"conversation_id": ConversationId("d")})
+
+    tokens = [signer.sign(ALICE), signer.sign(ALICE), signer.sign(bob), signer.sign(elsewhere)]
+
+    assert tokens[0] == tokens[1]
+    assert [verifier.verify(token) for token in tokens] == [ALICE, ALICE, bob, elsewhere]
+
+
+def test_a_token_that_is_given_out_again_still_lasts_as_long_as_a_message_may_wait() -> None:
+    claims = jwt.decode(
+        PrincipalSigner(PRIVATE, ttl_s=100).sign(ALICE), options={"verify_signature": False}
+    )
+
+    assert claims["exp"] - claims["iat"] == 100 + REUSE_S
 
 
 def test_a_principal_signed_by_somebody_else_is_not_believed() -> None:

@@ -10,6 +10,7 @@ import hashlib
 import hmac
 import re
 from base64 import b32encode
+from functools import lru_cache
 from typing import NewType
 
 from clawdbot.schema.errors import InvalidMessage
@@ -36,6 +37,10 @@ def token(value: str, field: str) -> str:
     return value
 
 
+REMEMBERED = 8192
+"""Conversations and users whose ids are not derived anew, each a kilobyte at the most."""
+
+
 class IdKey:
     """Derives ids under a secret key, so that nobody outside can compute them.
 
@@ -48,6 +53,8 @@ class IdKey:
         if len(key) < 16:
             raise ValueError("the id key needs at least 16 bytes")
         self._key = key
+        # Who writes once often writes again, and from the same place.
+        self._known = lru_cache(maxsize=REMEMBERED)(self._derive)
 
     def message(self, channel: Channel, event_id: str) -> MessageId:
         """Return the id under which the broker stores this event once."""
@@ -55,11 +62,11 @@ class IdKey:
 
     def conversation(self, tenant: Tenant, channel: Channel, external_id: str) -> ConversationId:
         """Return the id of a conversation; it depends on where the event happened, nothing else."""
-        return ConversationId(self._derive("conversation", tenant, channel, external_id))
+        return ConversationId(self._known("conversation", tenant, channel, external_id))
 
     def user(self, channel: Channel, sender_id: str) -> str:
         """Return the user id of a sender on a channel."""
-        return self._derive("user", channel, sender_id)
+        return self._known("user", channel, sender_id)
 
     def _derive(self, *parts: str) -> str:
         # Lengths keep ("ab", "c") apart from ("a", "bc").

@@ -23,6 +23,10 @@ ISSUER = "clawdbot-gateway"
 AUDIENCE = "clawdbot-services"
 DEFAULT_TTL_S = 3600
 """How long a message may wait for its turn before its principal is no longer believed."""
+REUSE_S = 30
+"""How long the same token is given out again; signing costs more than the rest of an envelope."""
+REMEMBERED = 4096
+"""Principals whose latest token is kept, a few hundred bytes each."""
 LEEWAY_S = 30
 """Clock difference between hosts that is forgiven."""
 
@@ -74,15 +78,29 @@ class PrincipalSigner:
             raise ValueError("the principal key is not an Ed25519 private key")
         self._key = key
         self._ttl_s = ttl_s
+        self._latest: dict[Principal, tuple[int, str]] = {}
+        """When a principal was signed last, Unix seconds, and its token."""
 
     def sign(self, principal: Principal) -> str:
-        """Return the token that stands for `principal` until it expires."""
+        """Return a token that stands for `principal` until it expires.
+
+        It may be up to `REUSE_S` old: who writes often is not signed for each time.
+        """
         now = int(time.time())
+        at, token = self._latest.get(principal, (0, ""))
+        if not 0 <= now - at < min(REUSE_S, self._ttl_s):
+            token = self._signed(principal, now)
+            if len(self._latest) >= REMEMBERED:
+                self._latest.clear()
+            self._latest[principal] = now, token
+        return token
+
+    def _signed(self, principal: Principal, now: int) -> str:
         claims = {
             "iss": ISSUER,
             "aud": AUDIENCE,
             "iat": now,
-            "exp": now + self._ttl_s,
+            "exp": now + self._ttl_s + REUSE_S,
             "sub": principal.user,
             "ten": principal.tenant,
             "scp": sorted(principal.scopes),

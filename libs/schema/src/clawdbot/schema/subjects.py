@@ -6,7 +6,6 @@ can add a level or a wildcard to an address.
 
 from __future__ import annotations
 
-from base64 import urlsafe_b64encode
 from typing import NamedTuple
 
 from clawdbot.schema.errors import InvalidMessage
@@ -26,7 +25,6 @@ ADVISORIES = (
     "$JS.EVENT.ADVISORY.CONSUMER.MSG_TERMINATED.>",
 )
 MEMORY_SHARDS = 256
-BLOB_CONTENT, BLOB_INFO = "$O.blobs.C", "$O.blobs.M"
 
 
 class Lane(NamedTuple):
@@ -196,17 +194,6 @@ def deltas(conversation: ConversationId) -> str:
 def signal(conversation: ConversationId) -> str:
     """Return where stop, steer and interrupt reach whoever holds the turn."""
     return _join("signal", conversation)
-
-
-def blob_content(upload: str) -> str:
-    """Return where the chunks of one upload lie (NATS ADR-20)."""
-    return f"{BLOB_CONTENT}.{token(upload, 'upload')}"
-
-
-def blob_info(sha256: str) -> str:
-    """Return where it stands which upload holds this content (NATS ADR-20)."""
-    name = urlsafe_b64encode(token(sha256, "sha256").encode()).decode("ascii")
-    return f"{BLOB_INFO}.{name}"
 
 
 def _join(*tokens: str) -> str:

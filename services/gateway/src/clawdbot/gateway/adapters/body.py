@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from starlette.requests import ClientDisconnect, Request
 
 from clawdbot.gateway.adapters.refusals import BadPayload, SlowBody, UnsupportedEncoding
+from clawdbot.runtime.timeouts import Timeouts
 from clawdbot.schema.errors import Overloaded, TooLarge
 
 DISCARD_S = 2.0
@@ -46,6 +47,7 @@ class Gate:
         self._inside = 0
         self._readers: dict[asyncio.Timeout, None] = {}
         """The oldest first."""
+        self._timeouts = Timeouts()
 
     @contextmanager
     def enter(self) -> Iterator[None]:
@@ -71,7 +73,7 @@ class Gate:
         """
         if len(self._readers) >= self._capacity:
             self._end_oldest()
-        async with asyncio.timeout(timeout_s) as limit:
+        async with self._timeouts.within(timeout_s) as limit:
             self._readers[limit] = None
             try:
                 yield

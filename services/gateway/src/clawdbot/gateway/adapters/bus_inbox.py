@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
-
 from clawdbot.gateway.domain.messages import Accepted, Envelope
 from clawdbot.runtime.bus import Bus
+from clawdbot.runtime.timeouts import Timeouts
 from clawdbot.schema import subjects
 from clawdbot.schema.deadline import Deadline
 from clawdbot.schema.errors import Unavailable
@@ -24,11 +23,12 @@ class BusInbox:
     def __init__(self, bus: Bus, signer: PrincipalSigner) -> None:
         self._bus = bus
         self._signer = signer
+        self._timeouts = Timeouts()
 
     async def keep(self, envelope: Envelope, *, deadline: Deadline) -> Accepted:
         """Store the message under a subject that the broker takes once."""
         try:
-            async with asyncio.timeout(deadline.require()):
+            async with self._timeouts.within(deadline.require()):
                 return await self._keep(envelope, deadline)
         except TimeoutError as exc:
             raise Unavailable("the broker did not confirm the message in time") from exc

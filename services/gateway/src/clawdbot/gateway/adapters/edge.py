@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -47,10 +47,18 @@ class Edge:
         app: everything else.
         health: answers `HEALTH_PATHS`.
         template_of: the route that a path belongs to, of low cardinality.
+        shortcuts: what serves a method and path without asking `app`.
     """
 
-    def __init__(self, app: ASGIApp, health: HealthApp, template_of: Callable[[str], str]) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        health: HealthApp,
+        template_of: Callable[[str], str],
+        shortcuts: Mapping[tuple[str, str], ASGIApp],
+    ) -> None:
         self._app = app
+        self._shortcuts = shortcuts
         self._health = health
         self._template_of = template_of
         self._clocks: dict[tuple[str, str, str], Any] = {}
@@ -84,7 +92,8 @@ class Edge:
                 http__route=route,
             ) as current:
                 exchange.trace_id = current_trace_id()
-                await self._app(scope, receive, exchange.send)
+                app = self._shortcuts.get((method, scope["path"]), self._app)
+                await app(scope, receive, exchange.send)
                 current.set_attribute("http.response.status_code", exchange.status)
         finally:
             status_class = f"{exchange.status // 100}xx"

@@ -26,7 +26,9 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 def storable(value: object) -> object:
     """Return text without NUL and lone surrogates, which neither UTF-8 nor PostgreSQL can hold."""
-    return _UNSTORABLE.sub("\ufffd", value) if isinstance(value, str) else value
+    if not isinstance(value, str) or (value.isascii() and "\0" not in value):
+        return value
+    return _UNSTORABLE.sub("\ufffd", value)
 
 
 def no_control(value: str) -> str:
@@ -35,7 +37,7 @@ def no_control(value: str) -> str:
     Raises:
         ValueError: it has control characters.
     """
-    if _CONTROL.search(value):
+    if not value.isprintable() and _CONTROL.search(value):
         raise ValueError("control characters are not allowed")
     return value
 

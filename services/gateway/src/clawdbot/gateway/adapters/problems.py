@@ -60,7 +60,7 @@ def install_problem_handlers(app: FastAPI) -> None:
     """Let every error that leaves a route become problem details."""
     app.add_exception_handler(ClawdbotError, _on_our_error)
     app.add_exception_handler(HTTPException, _on_http_error)
-    app.add_exception_handler(Exception, _on_bug)
+    app.add_exception_handler(Exception, on_bug)
 
 
 def headers_for(error: ClawdbotError) -> dict[str, str]:
@@ -91,7 +91,8 @@ async def _on_http_error(request: Request, error: Exception) -> Response:  # noq
     return problem_response(_as_ours(error), headers=error.headers)
 
 
-async def _on_bug(request: Request, error: Exception) -> Response:  # noqa: ARG001 -- as above
+async def on_bug(request: Request, error: Exception) -> Response:  # noqa: ARG001 -- as above
+    """Return what is said of an error that nobody expected; Starlette logs it."""
     return problem_response(Internal("internal error"))
 
 
