@@ -10,6 +10,7 @@ from clawdbot.assistant.adapters.recording import World
 from clawdbot.assistant.domain.language import Language
 from clawdbot.assistant.domain.limits import Limits
 from clawdbot.assistant.domain.prompt import Persona
+from clawdbot.assistant.handlers.stopping import Stops
 from clawdbot.assistant.handlers.turns import Turns
 from clawdbot.schema.deadline import Deadline
 from clawdbot.schema.delivery import Delivery
@@ -44,8 +45,13 @@ def personas() -> dict[Language, Persona]:
 
 
 @pytest.fixture
-def turns(world: World, personas: dict[Language, Persona], limits: Limits) -> Turns:
-    return Turns(world.ports, personas, limits)
+def stops() -> Stops:
+    return Stops()
+
+
+@pytest.fixture
+def turns(world: World, personas: dict[Language, Persona], limits: Limits, stops: Stops) -> Turns:
+    return Turns(world.ports, personas, limits, stops)
 
 
 @pytest.fixture(scope="session")

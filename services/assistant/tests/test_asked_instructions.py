@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clawdbot.assistant.domain.instructions import instruction_for
+from clawdbot.assistant.domain.instructions import Asked, asked_in
 
 
 @pytest.mark.parametrize(
@@ -27,7 +27,7 @@ from clawdbot.assistant.domain.instructions import instruction_for
     ],
 )
 def test_request_for_system_information_is_recognised(content):
-    assert instruction_for(content) == "system.info"
+    assert asked_in(content) == Asked("system.info")
 
 
 @pytest.mark.parametrize(
@@ -46,9 +46,42 @@ def test_request_for_system_information_is_recognised(content):
     ],
 )
 def test_talk_about_system_information_runs_nothing(content):
-    assert instruction_for(content) is None
+    assert asked_in(content) is None
 
 
 @given(st.text(max_size=300))
 def test_rule_has_an_answer_for_any_text(content):
-    assert instruction_for(content) in {None, "system.info"}
+    asked = asked_in(content)
+
+    assert asked is None or asked.instruction in {"system.info", "python.snippet"}
+
+
+@pytest.mark.parametrize(
+    ("content", "code"),
+    [
+        ("/python print(1)", "print(1)"),
+        ("/Python@clawdbot  print('A  b')", "print('A  b')"),
+        ("run python: print(1)", "print(1)"),
+        ("Please run this Python code: x = 1; print(x)", "x = 1; print(x)"),
+        ("运行 Python：print('你好')", "print('你好')"),
+        ("请执行python代码: print(1)", "print(1)"),
+    ],
+)
+def test_request_to_run_a_line_of_python_is_recognised_with_its_line(content, code):
+    assert asked_in(content) == Asked("python.snippet", {"code": code})
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "/python",
+        "/pythonic print(1)",
+        "Should I run python: or ruby?",
+        "run python:",
+        "How do I run python code: in a venv",
+        "/python print(1)\nprint(2)",
+        "不要运行 Python：print(1)",
+    ],
+)
+def test_talk_about_python_runs_nothing(content):
+    assert asked_in(content) is None

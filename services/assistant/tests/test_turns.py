@@ -7,10 +7,10 @@ from dataclasses import replace
 import pytest
 
 from clawdbot.assistant.adapters.recording import World
+from clawdbot.assistant.handlers.stopping import Stops
 from clawdbot.assistant.handlers.turns import Turns
 from clawdbot.schema.deadline import Deadline
 from clawdbot.schema.errors import (
-    ApprovalRequired,
     DeadlineExceeded,
     ErrorReply,
     NotFound,
@@ -146,7 +146,7 @@ async def test_turn_killed_anywhere_ends_the_same_when_delivered_again(
     world, turns, personas, limits, delivery, killed_at
 ):
     undisturbed = World()
-    await Turns(undisturbed.ports, personas, limits).handle(delivery("I like tea."))
+    await Turns(undisturbed.ports, personas, limits, Stops()).handle(delivery("I like tea."))
     world.recorder.failures[killed_at] = Unavailable("killed")
 
     with pytest.raises(Unavailable):
@@ -228,17 +228,6 @@ async def test_instruction_killed_anywhere_is_run_under_one_operation(
     assert list(world.outbox.replies) == [("m1", 0)]
 
 
-async def test_plan_that_needs_approval_is_not_run(world, turns, delivery):
-    world.executor.needs_approval = True
-
-    with pytest.raises(ApprovalRequired) as caught:
-        await turns.handle(delivery("/sysinfo"))
-    await turns.given_up(delivery("/sysinfo"), to_wire(caught.value))
-
-    assert world.executor.runs == []
-    assert "second confirmation" in world.outbox.replies["m1", 0].content
-
-
 async def test_message_of_files_alone_is_answered_without_asking_anyone(world, turns, delivery):
     picture = {"type": "image", "url": "https://example.org/cat.png"}
 
@@ -275,7 +264,7 @@ async def test_unreachable_memory_is_left_to_the_retries(world, turns, delivery)
 
 async def test_limits_of_zero_ask_memory_for_nothing(world, personas, limits, delivery):
     none = replace(limits, recall_limit=0, history_lines=0)
-    without = Turns(world.ports, personas, none)
+    without = Turns(world.ports, personas, none, Stops())
 
     await without.handle(delivery("Where do I live?"))
 

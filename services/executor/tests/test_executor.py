@@ -9,10 +9,16 @@ from datetime import timedelta
 import pytest
 
 from clawdbot.executor.adapters.instruction_set import load
-from clawdbot.executor.adapters.recording import WORKING, InMemoryAuditLog, RecordingSandbox
+from clawdbot.executor.adapters.recording import (
+    WORKING,
+    InMemoryApprovals,
+    InMemoryAuditLog,
+    RecordingSandbox,
+)
 from clawdbot.executor.domain.capabilities import Capabilities, Guarantee, Level
 from clawdbot.executor.domain.instruction import Confirm
 from clawdbot.executor.domain.result import Result
+from clawdbot.executor.handlers.approvals import Approvals, Terms
 from clawdbot.executor.handlers.executor import Executor, Limits
 from clawdbot.executor.ports import NotStarted
 from clawdbot.schema.deadline import Deadline
@@ -58,12 +64,15 @@ class Setting:
         self.journal: list[str] = []
         self.sandbox = RecordingSandbox(self.journal)
         self.audit = InMemoryAuditLog(self.journal)
+        self.approvals = InMemoryApprovals()
         self.instructions = {INSTRUCTION.id: INSTRUCTION}
         self.executor = self.restarted()
 
     def restarted(self, limits: Limits | None = None) -> Executor:
         """Return an executor that remembers nothing, beside the same sandbox and log."""
-        return Executor(self.instructions, self.sandbox, self.audit, limits or Limits())
+        approvals = Approvals(self.approvals, self.audit, Terms())
+        limits = limits or Limits()
+        return Executor(self.instructions, self.sandbox, self.audit, approvals, limits)
 
     async def plan(self, operation: str = "op-1", topic: str = "os") -> RunRequest:
         """Return the request that runs the plan of this operation."""
@@ -435,16 +444,16 @@ async def test_refused_request_is_recorded_without_its_arguments(
         {"confirm": Confirm.ALWAYS},
     ],
 )
-async def test_instruction_that_needs_approval_is_refused(
+async def test_instruction_that_needs_approval_is_not_run_without(
     setting: Setting, change: dict[str, Risk | Confirm]
 ) -> None:
-    request = await setting.plan()
     setting.instructions[INSTRUCTION.id] = replace(INSTRUCTION, **change)  # type: ignore[arg-type]  # one of two enums
+    request = await setting.plan()
 
     with pytest.raises(ApprovalRequired):
-        await setting.plan()
-    with pytest.raises(ApprovalRequired):
         await setting.executor.run(request, call())
+    with pytest.raises(ApprovalRequired):
+        await setting.executor.run(request.model_copy(update={"operation_id": "op-2"}), call())
 
     assert setting.sandbox.plans == []
 

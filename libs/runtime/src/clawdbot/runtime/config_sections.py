@@ -210,6 +210,8 @@ class Executor(Section):
 
     concurrency: int = Field(default=4, ge=1, le=64)
     """Operations that run at the same time, each under a uid of its own."""
+    approval_ttl_s: float = Field(default=120, gt=0, le=86_400)
+    """How long a person has to answer when an operation needs their approval; then it means no."""
 
 
 class BusSettings(Section):

@@ -35,6 +35,34 @@ class PlanRequest(Wire):
     arguments: dict[str, JsonValue] = {}
 
 
+class ApprovalState(StrEnum):
+    """Where an approval stands: pending, then approved, denied or expired; approved, then used."""
+
+    PENDING = "pending"
+    APPROVED = "approved"
+    DENIED = "denied"
+    EXPIRED = "expired"
+    USED = "used"
+
+
+class Approval(Wire):
+    """A question to a person, bound to one plan, user and conversation."""
+
+    SCHEMA = "approval/1"
+
+    code: str
+    """Answers name it; whoever else learns it can do nothing with it."""
+    plan_hash: str
+    rendered: str
+    state: ApprovalState
+    expires_at_ms: int
+    """Until when it can be answered; once approved, until when the plan must have begun."""
+    operation_id: str = ""
+    instruction: str = ""
+    arguments: dict[str, JsonValue] = {}
+    """With the two above what `run` is asked for."""
+
+
 class PlanReply(Wire):
     """What would be run, exactly."""
 
@@ -47,6 +75,8 @@ class PlanReply(Wire):
     needs_approval: bool
     rendered: str
     """The plan for a person to read, rendered from the plan itself."""
+    approval: Approval | None = None
+    """What a person has to answer first, when the plan needs it."""
 
 
 class RunRequest(Wire):
@@ -157,28 +187,6 @@ class DecideRequest(Wire):
     decision: Decision
 
 
-class ApprovalState(StrEnum):
-    """Where an approval stands; every state but `pending` is final."""
-
-    PENDING = "pending"
-    APPROVED = "approved"
-    DENIED = "denied"
-    EXPIRED = "expired"
-    USED = "used"
-
-
-class Approval(Wire):
-    """A question to a person, bound to one plan, user and conversation."""
-
-    SCHEMA = "approval/1"
-
-    code: str
-    plan_hash: str
-    rendered: str
-    state: ApprovalState
-    expires_at_ms: int
-
-
 class DecideReply(Wire):
     """The approval after the answer."""
 
@@ -208,6 +216,8 @@ class AuditEvent(StrEnum):
     REFUSED = "refused"
     STARTED = "started"
     FINISHED = "finished"
+    APPROVED = "approved"
+    DENIED = "denied"
 
 
 class AuditRecord(Wire):

@@ -57,6 +57,8 @@ class FinishReason(StrEnum):
 
     STOP = "stop"
     LENGTH = "length"
+    CANCELLED = "cancelled"
+    """A person stopped it; the text is what was written until then."""
 
 
 class ChatDone(Wire):

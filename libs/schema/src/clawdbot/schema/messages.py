@@ -8,6 +8,7 @@ from pydantic import Field
 
 from clawdbot.schema.controls import Control
 from clawdbot.schema.errors import ErrorReply
+from clawdbot.schema.executor import Approval
 from clawdbot.schema.ids import Channel, ConversationId, MessageId, Tenant
 from clawdbot.schema.wire import Wire
 
@@ -117,6 +118,8 @@ class OutboundMessage(Wire):
     kind: ReplyKind = ReplyKind.REPLY
     content: str
     attachments: tuple[Attachment, ...] = ()
+    approval: Approval | None = None
+    """What the reader has to approve or deny; `content` says how, in words."""
     metadata: ReplyMetadata = ReplyMetadata()
     thread_id: str | None = None
     reply_to: bytes | None = None

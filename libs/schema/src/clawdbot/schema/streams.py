@@ -150,7 +150,8 @@ BUCKETS = (
     Bucket("tokens", "gateway", Storage.FILE, None, "revoked tokens"),
     Bucket("pairing", "gateway", Storage.FILE, timedelta(hours=1), "one-time pairing codes"),
     Bucket("idempotency", "gateway", Storage.FILE, timedelta(hours=24), "keys of API requests"),
-    Bucket("approvals", "executor", Storage.FILE, None, "second confirmations"),
+    # Longer than a message can be delivered again, and so planned again.
+    Bucket("approvals", "executor", Storage.FILE, timedelta(days=7), "second confirmations"),
     Bucket("schedules", "assistant", Storage.FILE, None, "due times"),
 )
 OBJECT_STORE = "blobs"

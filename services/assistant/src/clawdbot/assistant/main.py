@@ -11,10 +11,12 @@ from clawdbot.assistant.adapters.memory_client import MemoryClient
 from clawdbot.assistant.adapters.metrics import MeasuredTurns
 from clawdbot.assistant.adapters.model_client import ModelClient
 from clawdbot.assistant.adapters.outbox import BusOutbox
+from clawdbot.assistant.adapters.stop_signals import StopSignals
 from clawdbot.assistant.domain import wording
 from clawdbot.assistant.domain.language import Language
 from clawdbot.assistant.domain.limits import Limits
 from clawdbot.assistant.domain.prompt import Persona
+from clawdbot.assistant.handlers.stopping import Stops
 from clawdbot.assistant.handlers.turns import Turns
 from clawdbot.assistant.ports import Ports
 from clawdbot.assistant.settings import Settings
@@ -32,7 +34,11 @@ async def run(config: Config) -> None:
     settings = Settings.of(config)
     async with Runtime.open("assistant", config) as runtime:
         ports = over_bus(runtime.bus, settings.model)
-        turns = MeasuredTurns(Turns(ports, personas(), limits(settings)))
+        stops = Stops()
+        turns = MeasuredTurns(Turns(ports, personas(), limits(settings), stops))
+        signals = StopSignals(runtime.bus, stops)
+        runtime.spawn(signals.run(), name="stop-signals")
+        await signals.is_listening.wait()
         await runtime.consume(
             INBOUND, TURN_WORKER, InboundMessage, turns, concurrency=settings.turn.concurrency
         )

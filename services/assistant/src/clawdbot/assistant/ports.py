@@ -10,7 +10,14 @@ from clawdbot.assistant.domain.turn import Mandate
 from clawdbot.schema.deadline import Deadline
 from clawdbot.schema.delivery import Delivery
 from clawdbot.schema.errors import ErrorReply
-from clawdbot.schema.executor import PlanReply, PlanRequest, RunReply, RunRequest
+from clawdbot.schema.executor import (
+    CancelReply,
+    CancelRequest,
+    PlanReply,
+    PlanRequest,
+    RunReply,
+    RunRequest,
+)
 from clawdbot.schema.ids import ConversationId
 from clawdbot.schema.inference import ChatDone, ChatRequest, ChatTurn, CountReply
 from clawdbot.schema.memory import ConversationLine, Memory, RecallReply
@@ -60,6 +67,9 @@ class Executor(Protocol):
 
     async def run(self, request: RunRequest, mandate: Mandate) -> RunReply:
         """Return what came of the planned operation; the same for every repetition."""
+
+    async def cancel(self, request: CancelRequest, mandate: Mandate) -> CancelReply:
+        """End the operation if it runs."""
 
 
 class Journal(Protocol):

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from clawdbot.executor.adapters import instruction_set
 from clawdbot.executor.adapters.bubblewrap import BubblewrapOptions, BubblewrapSandbox
+from clawdbot.executor.adapters.bucket_approvals import BucketApprovals
 from clawdbot.executor.adapters.bus_audit_log import BusAuditLog
-from clawdbot.executor.handlers.approvals import Approvals
+from clawdbot.executor.handlers.approvals import Approvals, Terms
 from clawdbot.executor.handlers.executor import Executor, Limits
 from clawdbot.executor.settings import Settings
 from clawdbot.runtime.config import Config
@@ -26,8 +27,11 @@ async def serve(config: Config, settings: Settings) -> None:
         runtime.health.ready_when("sandbox", lambda: sandbox.problem)
         runtime.health.warn_when("sandbox", lambda: sandbox.weakness)
 
-        executor = Executor(instruction_set.load(), sandbox, BusAuditLog(runtime.bus), Limits())
-        approvals = Approvals(sandbox)
+        audit = BusAuditLog(runtime.bus)
+        approvals = Approvals(
+            await BucketApprovals.open(runtime.bus), audit, Terms(answer=settings.approval_ttl)
+        )
+        executor = Executor(instruction_set.load(), sandbox, audit, approvals, Limits())
 
         # As many again may wait for a slot; the rest hear at once that we are busy.
         await runtime.respond(rpc.RUN, executor.run, concurrency=2 * settings.concurrency)

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
 from typing import Protocol
 
+from clawdbot.executor.domain.approval import ApprovalRecord
 from clawdbot.executor.domain.capabilities import Capabilities
+from clawdbot.executor.domain.operation_key import OperationKey
 from clawdbot.executor.domain.plan import Plan
 from clawdbot.executor.domain.result import Result
 from clawdbot.schema.deadline import Deadline
@@ -76,4 +79,44 @@ class AuditLog(Protocol):
         Raises:
             Unavailable: the log does not answer.
         """
+        ...
+
+
+@dataclass(frozen=True)
+class StoredApproval:
+    """An approval as the store holds it."""
+
+    record: ApprovalRecord
+    revision: int
+    """What a replacement names."""
+
+
+class ApprovalStore(Protocol):
+    """Approvals that outlive this process and are shared with other replicas.
+
+    Every call raises Unavailable when the store does not answer.
+    """
+
+    async def create(self, key: OperationKey, record: ApprovalRecord, deadline: Deadline) -> bool:
+        """Keep the first record of an operation; return whether this is it."""
+        ...
+
+    async def get(self, key: OperationKey, deadline: Deadline) -> StoredApproval | None:
+        """Return the record of an operation, or None."""
+        ...
+
+    async def replace(
+        self, key: OperationKey, record: ApprovalRecord, revision: int, deadline: Deadline
+    ) -> bool:
+        """Write `record` if the stored one is still at `revision`; return whether it was."""
+        ...
+
+    async def under(self, code: str, deadline: Deadline) -> StoredApproval | None:
+        """Return the record with this code, or None."""
+        ...
+
+    async def of_user(
+        self, tenant: str, user: str, after_ms: int, deadline: Deadline
+    ) -> list[ApprovalRecord]:
+        """Return the user's records that expire after Unix time `after_ms`."""
         ...

@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from clawdbot.assistant.domain.turn import Mandate
 from clawdbot.runtime.bus import Bus
-from clawdbot.schema.executor import PLAN, RUN, PlanReply, PlanRequest, RunReply, RunRequest
+from clawdbot.schema.executor import (
+    CANCEL,
+    PLAN,
+    RUN,
+    CancelReply,
+    CancelRequest,
+    PlanReply,
+    PlanRequest,
+    RunReply,
+    RunRequest,
+)
 
 
 class ExecutorClient:
@@ -23,4 +33,10 @@ class ExecutorClient:
         """Return what came of the planned operation; the same for every repetition."""
         return await self._bus.call(
             RUN, request, deadline=mandate.deadline, principal=mandate.principal
+        )
+
+    async def cancel(self, request: CancelRequest, mandate: Mandate) -> CancelReply:
+        """End the operation if it runs on the replica that hears it."""
+        return await self._bus.call(
+            CANCEL, request, deadline=mandate.deadline, principal=mandate.principal
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 
@@ -10,6 +11,9 @@ from clawdbot.assistant.ports import Ports
 from clawdbot.schema.codec import decode, encode
 from clawdbot.schema.deadline import Deadline
 from clawdbot.schema.executor import (
+    Approval,
+    CancelReply,
+    CancelRequest,
     Outcome,
     PlanReply,
     PlanRequest,
@@ -100,6 +104,10 @@ class ScriptedModel:
         self.tokens_of: Callable[[str], int] = len
         self.requests: list[ChatRequest] = []
         self.counts = 0
+        self.gate: asyncio.Event | None = None
+        """When set to an event, answers wait for it after their first piece."""
+        self.has_begun = asyncio.Event()
+        """Set once the first piece was written."""
 
     def length(self, prompt: Sequence[ChatTurn]) -> int:
         """Return the length of a prompt, four tokens a message included."""
@@ -120,6 +128,9 @@ class ScriptedModel:
         self.requests.append(request)
         for piece in self.pieces:
             await write(piece)
+            self.has_begun.set()
+            if self.gate is not None:
+                await self.gate.wait()
         usage = Usage(prompt_tokens=self.length(request.messages), completion_tokens=3)
         return ChatDone(
             text="".join(self.pieces),
@@ -134,7 +145,11 @@ class RecordingExecutor:
 
     def __init__(self, recorder: Recorder) -> None:
         self._recorder = recorder
-        self.needs_approval = False
+        self.approval: Approval | None = None
+        """What has to be answered before anything is run."""
+        self.cancelled: list[str] = []
+        self.gate: asyncio.Event | None = None
+        """When set to an event, runs wait for it."""
         self.stdout = "kernel: Linux\n"
         self.runs: list[RunRequest] = []
 
@@ -145,14 +160,17 @@ class RecordingExecutor:
             operation_id=request.operation_id,
             plan_hash=PLAN_HASH,
             risk=Risk.READS_OWN_INPUT,
-            needs_approval=self.needs_approval,
+            needs_approval=self.approval is not None,
             rendered=request.instruction,
+            approval=self.approval,
         )
 
     async def run(self, request: RunRequest, mandate: Mandate) -> RunReply:
         """Return `stdout`."""
         self._recorder.note("run", mandate)
         self.runs.append(request)
+        if self.gate is not None:
+            await self.gate.wait()
         return RunReply(
             operation_id=request.operation_id,
             plan_hash=request.plan_hash,
@@ -163,6 +181,12 @@ class RecordingExecutor:
             truncated=False,
             duration_ms=1,
         )
+
+    async def cancel(self, request: CancelRequest, mandate: Mandate) -> CancelReply:
+        """Note it."""
+        self._recorder.note("cancel", mandate)
+        self.cancelled.append(request.operation_id)
+        return CancelReply(cancelled=True)
 
 
 class InMemoryJournal:

@@ -8,8 +8,8 @@ from clawdbot.assistant.domain import control_wording, wording
 from clawdbot.assistant.domain.turn import Recollection, Turn
 from clawdbot.schema.controls import Control
 from clawdbot.schema.errors import ErrorReply
-from clawdbot.schema.executor import RunReply
-from clawdbot.schema.inference import ChatDone
+from clawdbot.schema.executor import Approval, Outcome, RunReply
+from clawdbot.schema.inference import ChatDone, FinishReason
 from clawdbot.schema.messages import OutboundMessage, ReplyKind, ReplyMetadata
 
 
@@ -22,39 +22,65 @@ class Answer:
     kind: ReplyKind = ReplyKind.REPLY
     deltas: int = 0
     """How many deltas were broadcast while it was written; 0 when it came from the journal."""
+    approval: Approval | None = None
+    """What its reader has to approve or deny."""
+    is_kept: bool = True
+    """Whether the conversation remembers the exchange."""
 
     @classmethod
     def thought(cls, turn: Turn, recalled: Recollection, done: ChatDone, deltas: int) -> Answer:
         """Return what the model said."""
-        content = done.text.strip() or wording.no_answer(turn.language)
+        is_stopped = done.finish_reason is FinishReason.CANCELLED
+        if is_stopped:
+            content = control_wording.stopped(turn.language, done.text)
+        else:
+            content = done.text.strip() or wording.no_answer(turn.language)
         if turn.message.attachments:
             content = f"{content}\n\n{wording.files_unread(turn.language)}"
         metadata = ReplyMetadata(
-            model=done.model,
+            model=done.model or None,
             usage=done.usage,
             finish_reason=done.finish_reason.value,
             recalled=recalled.citations,
         )
-        return cls(content, metadata, deltas=deltas)
+        is_kept = not is_stopped or bool(done.text.strip())
+        return cls(content, metadata, deltas=deltas, is_kept=is_kept)
 
     @classmethod
     def reported(cls, turn: Turn, instruction: str, ran: RunReply) -> Answer:
         """Return what an instruction printed; no model has a say in it."""
-        content = wording.report(instruction, ran, turn.language)
-        return cls(content, ReplyMetadata(instruction=instruction))
+        if ran.outcome is Outcome.CANCELLED:
+            content = control_wording.stopped(turn.language)
+        else:
+            content = wording.report(instruction, ran, turn.language)
+        is_kept = turn.approval is None
+        return cls(content, ReplyMetadata(instruction=instruction), is_kept=is_kept)
+
+    @classmethod
+    def asking(cls, turn: Turn, approval: Approval, now_ms: int) -> Answer:
+        """Return the question whether exactly this plan may be run."""
+        content = control_wording.question(approval, now_ms, turn.language)
+        metadata = ReplyMetadata(instruction=approval.instruction)
+        return cls(content, metadata, approval=approval)
 
     @classmethod
     def to_control(cls, turn: Turn, control: Control) -> Answer:
         """Return what came of a control word; no model has a say in it."""
         content = control_wording.decided(control, turn.language)
         if control.error is None:
-            return cls(content)
-        return cls(content, ReplyMetadata(error=control.error), ReplyKind.ERROR)
+            return cls(content, is_kept=False)
+        metadata = ReplyMetadata(error=control.error)
+        return cls(content, metadata, ReplyKind.ERROR, is_kept=False)
+
+    @classmethod
+    def nothing_ran(cls, turn: Turn) -> Answer:
+        """Return the answer to a stop that found nothing to stop."""
+        return cls(control_wording.nothing_ran(turn.language), is_kept=False)
 
     @classmethod
     def only_text(cls) -> Answer:
         """Return the answer to a message without any text."""
-        return cls(wording.ONLY_TEXT)
+        return cls(wording.ONLY_TEXT, is_kept=False)
 
     @classmethod
     def apology(cls, turn: Turn, error: ErrorReply) -> Answer:
@@ -73,6 +99,7 @@ class Answer:
             message_id=message.message_id,
             kind=self.kind,
             content=self.content,
+            approval=self.approval,
             metadata=self.metadata.model_copy(update=traced),
             thread_id=message.thread_id,
             reply_to=message.reply_to,

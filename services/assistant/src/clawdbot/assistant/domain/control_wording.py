@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from clawdbot.assistant.domain.language import Language
-from clawdbot.assistant.domain.wording import clause
-from clawdbot.schema.controls import Control, ControlKind
+from clawdbot.assistant.domain.wording import block, clause
+from clawdbot.schema.controls import Control, ControlKind, ControlWord, said
 from clawdbot.schema.errors import (
     ApprovalDenied,
     ApprovalExpired,
@@ -13,7 +13,7 @@ from clawdbot.schema.errors import (
     Forbidden,
     NotFound,
 )
-from clawdbot.schema.executor import ApprovalState
+from clawdbot.schema.executor import Approval, ApprovalState
 
 _STATES = {
     Language.EN: {
@@ -51,6 +51,15 @@ _NOT_DONE = {
     Language.EN: "This could not be done: {message}.",
     Language.ZH: "未能完成：{message}。",
 }
+_QUESTION = {
+    Language.EN: (
+        "This needs your confirmation before it is run:\n{plan}\n"
+        "Answer within {seconds} s with\n{approve}\nor\n{deny}"
+    ),
+    Language.ZH: (
+        "以下操作需要您确认后才会执行：\n{plan}\n请在 {seconds} 秒内回复\n{approve}\n或\n{deny}"
+    ),
+}
 _STOPPED = {Language.EN: "Stopped.", Language.ZH: "已停止。"}
 _STOPPED_MARK = {Language.EN: "(Stopped.)", Language.ZH: "（已停止）"}
 _NOTHING_RAN = {
@@ -75,6 +84,17 @@ def decided(control: Control, language: Language) -> str:
     if control.approval is not None:
         return _STATES[language][control.approval.state]
     return _STOPPED[language]
+
+
+def question(approval: Approval, now_ms: int, language: Language) -> str:
+    """Return the question about a plan, with the words that answer it."""
+    in_chinese = language is Language.ZH
+    return _QUESTION[language].format(
+        plan=block(approval.rendered),
+        seconds=max(0, approval.expires_at_ms - now_ms) // 1000,
+        approve=said(ControlWord(ControlKind.APPROVE, approval.code), in_chinese=in_chinese),
+        deny=said(ControlWord(ControlKind.DENY, approval.code), in_chinese=in_chinese),
+    )
 
 
 def stopped(language: Language, partial: str = "") -> str:

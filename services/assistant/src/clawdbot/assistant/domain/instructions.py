@@ -8,7 +8,8 @@ information does not run anything.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 MAX_REQUEST_CHARS = 120
 """A longer text says more than the request, whatever its words."""
@@ -32,6 +33,23 @@ _FILLER_CHARACTERS = frozenset(
 )
 
 
+_PYTHON = re.compile(
+    r"(?:/python(?:@\w{1,64})?\s"
+    r"|(?:please )?run (?:this )?python(?: code)?\s*[:：]"
+    r"|请?(?:运行|执行)(?:一下)?\s*python\s*(?:代码)?\s*[:：])(?P<code>.+)",
+    re.IGNORECASE,
+)
+"""One line of Python after words that ask to run it; further lines make it talk."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """An instruction of the executor that a message asks for."""
+
+    instruction: str
+    arguments: Mapping[str, str] = field(default_factory=dict)
+
+
 @dataclass(frozen=True)
 class _Request:
     """An instruction with the ways to ask for it."""
@@ -51,8 +69,11 @@ _REQUESTS = (
 )
 
 
-def instruction_for(content: str) -> str | None:
-    """Return the name of the instruction that `content` asks for, or None."""
+def asked_in(content: str) -> Asked | None:
+    """Return the instruction that `content` asks for, with its arguments, or None."""
+    snippet = _PYTHON.fullmatch(content.strip())
+    if snippet is not None and snippet["code"].strip():
+        return Asked("python.snippet", {"code": snippet["code"].strip()})
     text = " ".join(content.casefold().split())
     if not text or len(text) > MAX_REQUEST_CHARS:
         return None
@@ -60,7 +81,7 @@ def instruction_for(content: str) -> str | None:
     command = text.split(maxsplit=1)[0].partition("@")[0]
     for request in _REQUESTS:
         if command in request.commands or _only_asks(text, request.phrases):
-            return request.instruction
+            return Asked(request.instruction)
     return None
 
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from clawdbot.assistant.domain.instructions import instruction_for
+from clawdbot.assistant.domain.instructions import Asked, asked_in
 from clawdbot.assistant.domain.language import Language, language_of
 from clawdbot.assistant.domain.statements import is_worth_remembering
 from clawdbot.assistant.domain.text import bounded
+from clawdbot.schema.controls import ControlKind
 from clawdbot.schema.deadline import Deadline
 from clawdbot.schema.delivery import Delivery
+from clawdbot.schema.executor import Approval, ApprovalState, Outcome, RunReply
 from clawdbot.schema.ids import derived
 from clawdbot.schema.memory import ConversationLine, Memory, MemorySource, Speaker
 from clawdbot.schema.messages import MAX_CONTENT_CHARS, Citation, InboundMessage
@@ -40,6 +42,16 @@ class Recollection(Wire):
 
     citations: tuple[Citation, ...] = ()
     """Best first."""
+
+
+class Ran(Wire):
+    """What came of having an instruction run, as the journal of a turn keeps it."""
+
+    SCHEMA = "assistant_ran/1"
+
+    result: RunReply | None = None
+    approval: Approval | None = None
+    """Instead of a result: what a person has to answer first."""
 
 
 @dataclass(frozen=True)
@@ -74,9 +86,29 @@ class Turn:
         return language_of(self.text)
 
     @property
-    def instruction(self) -> str | None:
+    def asked(self) -> Asked | None:
         """The executor's instruction that is asked for."""
-        return instruction_for(self.text)
+        return asked_in(self.text)
+
+    @property
+    def approval(self) -> Approval | None:
+        """The approval that this message gave, so that its plan can be run now."""
+        control = self.message.control
+        if control is None or control.kind is not ControlKind.APPROVE or control.approval is None:
+            return None
+        return control.approval if control.approval.state is ApprovalState.APPROVED else None
+
+    @property
+    def instruction(self) -> str | None:
+        """The name of what this turn runs, if it runs anything."""
+        if self.approval is not None:
+            return self.approval.instruction
+        return None if self.asked is None else self.asked.instruction
+
+    @property
+    def operation_id(self) -> str:
+        """By what the executor knows what this turn runs."""
+        return self.approval.operation_id if self.approval else self.id_of("run")
 
     def mandate(self, seconds: float) -> Mandate:
         """Return the mandate for a call of at most `seconds`, never longer than the turn."""
@@ -85,6 +117,21 @@ class Turn:
     def id_of(self, effect: str) -> str:
         """Return the id of an effect of this turn; the same however often it is attempted."""
         return derived(self.message.message_id, effect)
+
+    def cancelled(self) -> Ran:
+        """Return what comes of this turn's operation when a person stops it."""
+        return Ran(
+            result=RunReply(
+                operation_id=self.operation_id,
+                plan_hash=self.approval.plan_hash if self.approval else "",
+                outcome=Outcome.CANCELLED,
+                exit_status=None,
+                stdout="",
+                stderr="",
+                truncated=False,
+                duration_ms=0,
+            )
+        )
 
     def lines(self, answer: str, now_ms: int) -> tuple[ConversationLine, ConversationLine]:
         """Return what the conversation gains: what was said and what was answered."""

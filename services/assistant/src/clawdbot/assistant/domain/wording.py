@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from clawdbot.assistant.domain.language import Language
-from clawdbot.schema.errors import ApprovalRequired, ErrorReply, Internal
+from clawdbot.schema.errors import ErrorReply, Internal
 from clawdbot.schema.executor import Outcome, RunReply
 
 ONLY_TEXT = (
@@ -26,6 +26,8 @@ _FILES_UNREAD = {
 _HEADINGS = {
     ("system.info", Language.EN): "System information",
     ("system.info", Language.ZH): "系统信息",
+    ("python.snippet", Language.EN): "Python",
+    ("python.snippet", Language.ZH): "Python",
 }
 _ENDINGS = {
     Language.EN: {
@@ -49,10 +51,6 @@ _SHORTENED = {Language.EN: "The output was shortened.", Language.ZH: "输出已�
 _INTERNAL = {
     Language.EN: "Sorry, something went wrong on our side.",
     Language.ZH: "抱歉，我们这边出了问题。",
-}
-_APPROVAL = {
-    Language.EN: "This needs a second confirmation, which I cannot ask for yet: {message}.",
-    Language.ZH: "此操作需要二次确认，而当前版本还不能发起确认：{message}。",
 }
 _FAILED = {
     Language.EN: "Sorry, I could not answer: {message}.",
@@ -81,11 +79,11 @@ def report(instruction: str, ran: RunReply, language: Language) -> str:
     """Return what an instruction printed under one line that names it."""
     parts = [_HEADINGS.get((instruction, language), instruction)]
     if ran.stdout.strip():
-        parts.append(_block(ran.stdout))
+        parts.append(block(ran.stdout))
     if ran.outcome is not Outcome.FINISHED or ran.exit_status != 0:
         parts.append(_ENDINGS[language][ran.outcome].format(status=ran.exit_status))
         if ran.stderr.strip():
-            parts.append(_block(ran.stderr))
+            parts.append(block(ran.stderr))
     if ran.truncated:
         parts.append(_SHORTENED[language])
     return "\n".join(parts)
@@ -95,8 +93,7 @@ def apology(error: ErrorReply, language: Language) -> str:
     """Return what went wrong and what helps; of a bug, only the reference to look it up by."""
     text = _INTERNAL[language]
     if error.code != Internal.code:
-        template = _APPROVAL if error.code == ApprovalRequired.code else _FAILED
-        text = template[language].format(message=clause(error.message))
+        text = _FAILED[language].format(message=clause(error.message))
         if error.fix:
             text += _FIX[language].format(fix=clause(error.fix))
     if error.trace_id:
@@ -109,7 +106,8 @@ def clause(text: str) -> str:
     return text.strip().rstrip(".。")
 
 
-def _block(output: str) -> str:
+def block(output: str) -> str:
+    """Return `output` in a fence of its own."""
     # A fence longer than any in the output: what was printed cannot end its own block.
     longest = max((len(run) for run in re.findall(r"`+", output)), default=0)
     fence = "`" * max(3, longest + 1)

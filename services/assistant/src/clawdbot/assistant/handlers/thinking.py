@@ -26,11 +26,14 @@ class Writing:
         self._message = message
         self.count = 0
         """How many pieces were broadcast."""
+        self.text = ""
+        """What was written so far."""
 
     async def write(self, text: str) -> None:
         """Broadcast the next piece."""
         piece = Delta(message_id=self._message.message_id, index=self.count, text=text)
         self.count += 1
+        self.text += text
         await self._deltas.send(self._message.conversation_id, piece)
 
 

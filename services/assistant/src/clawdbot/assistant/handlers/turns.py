@@ -11,18 +11,38 @@ from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 from clawdbot.assistant.domain.answer import Answer
+from clawdbot.assistant.domain.instructions import Asked
 from clawdbot.assistant.domain.limits import Limits
 from clawdbot.assistant.domain.text import bounded
-from clawdbot.assistant.domain.turn import ANSWER, RECALL, RUN, Mandate, Recollection, Step, Turn
+from clawdbot.assistant.domain.turn import (
+    ANSWER,
+    RECALL,
+    RUN,
+    Mandate,
+    Ran,
+    Recollection,
+    Step,
+    Turn,
+)
+from clawdbot.assistant.handlers.controls import Controls
 from clawdbot.assistant.handlers.running import Runner
+from clawdbot.assistant.handlers.stopping import Stopped, Stops
 from clawdbot.assistant.handlers.thinking import Personas, Thinker, Writing
 from clawdbot.assistant.ports import Ports
+from clawdbot.schema.controls import Control, ControlKind
 from clawdbot.schema.deadline import Deadline
 from clawdbot.schema.delivery import Delivery
-from clawdbot.schema.errors import ErrorReply
-from clawdbot.schema.executor import RunReply
-from clawdbot.schema.inference import ChatDone
-from clawdbot.schema.messages import Citation, DeltaEnd, InboundMessage
+from clawdbot.schema.errors import (
+    ApprovalDenied,
+    ApprovalExpired,
+    ApprovalRequired,
+    ErrorReply,
+    Internal,
+    to_wire,
+)
+from clawdbot.schema.executor import Approval
+from clawdbot.schema.inference import ChatDone, FinishReason
+from clawdbot.schema.messages import Citation, DeltaEnd, InboundMessage, Usage
 from clawdbot.schema.wire import Wire
 
 W = TypeVar("W", bound=Wire)
@@ -40,12 +60,15 @@ class Turns:
         ports: what a turn reaches out to.
         personas: who the model is told to be, in each language.
         limits: how much a turn may take.
+        stops: tells which turns are not wanted any more.
     """
 
-    def __init__(self, ports: Ports, personas: Personas, limits: Limits) -> None:
+    def __init__(self, ports: Ports, personas: Personas, limits: Limits, stops: Stops) -> None:
         self._ports = ports
         self._limits = limits
         self._runner = Runner(ports.executor, limits)
+        self._stops = stops
+        self._controls = Controls(stops)
         self._thinker = Thinker(ports.model, ports.memory, personas, limits)
 
     async def handle(self, delivery: Delivery[InboundMessage]) -> None:
@@ -57,19 +80,16 @@ class Turns:
                 without it would deny what the user has told us.
         """
         turn = Turn.begin(delivery)
-        if turn.message.control is not None:
-            await self._reply(turn, Answer.to_control(turn, turn.message.control))
+        control = turn.message.control
+        if control is not None and turn.approval is None:
+            await self._end(turn, self._controls.answer(turn, control))
             return
-        if not turn.text:
-            await self._reply(turn, Answer.only_text())
-            return
-        recalled = await self._recall(turn)
-        if turn.instruction is not None:
-            answer = await self._run(turn, turn.instruction)
-        else:
-            answer = await self._think(turn, recalled)
-        await self._keep(turn, answer)
-        await self._reply(turn, answer)
+        writing = Writing(self._ports.deltas, turn.message)
+        try:
+            async with self._stops.watch(turn.message):
+                await self._end(turn, await self._answer(turn, writing))
+        except Stopped:
+            await self._end(turn, await self._stopped(turn, writing))
 
     async def given_up(self, delivery: Delivery[InboundMessage], error: ErrorReply) -> None:
         """Tell the user once that there will be no answer, and why."""
@@ -77,6 +97,35 @@ class Turns:
         # The turn's own time may be what ran out; the news of it gets fresh time.
         fresh = Mandate(turn.principal, Deadline.after(self._limits.call_timeout_s))
         await self._send(turn, Answer.apology(turn, error), fresh)
+
+    async def _answer(self, turn: Turn, writing: Writing) -> Answer:
+        if turn.approval is not None:
+            return await self._resume(turn, turn.approval)
+        if not turn.text:
+            return Answer.only_text()
+        recalled = await self._recall(turn)
+        if turn.asked is not None:
+            return await self._run(turn, turn.asked)
+        return await self._think(turn, recalled, writing)
+
+    async def _end(self, turn: Turn, answer: Answer) -> None:
+        if answer.is_kept:
+            await self._keep(turn, answer)
+        await self._reply(turn, answer)
+
+    async def _stopped(self, turn: Turn, writing: Writing) -> Answer:
+        """Record that the turn ends here, unless it had its answer already; return its answer."""
+        if turn.instruction is not None:
+            await self._runner.cancel(turn)
+            return await self._ran(turn, turn.instruction, _given(turn.cancelled()))
+        broken_off = ChatDone(
+            text=writing.text,
+            model="",
+            finish_reason=FinishReason.CANCELLED,
+            usage=Usage(prompt_tokens=0, completion_tokens=0),
+        )
+        done = await self._step(turn, ANSWER, ChatDone, _given(broken_off))
+        return Answer.thought(turn, Recollection(), done, writing.count)
 
     async def _recall(self, turn: Turn) -> Recollection:
         return await self._step(turn, RECALL, Recollection, lambda: self._recalled(turn))
@@ -95,12 +144,29 @@ class Turns:
             )
         )
 
-    async def _run(self, turn: Turn, instruction: str) -> Answer:
-        ran = await self._step(turn, RUN, RunReply, lambda: self._runner.run(turn, instruction))
-        return Answer.reported(turn, instruction, ran)
+    async def _run(self, turn: Turn, asked: Asked) -> Answer:
+        return await self._ran(turn, asked.instruction, lambda: self._runner.run(turn, asked))
 
-    async def _think(self, turn: Turn, recalled: Recollection) -> Answer:
-        writing = Writing(self._ports.deltas, turn.message)
+    async def _resume(self, turn: Turn, approval: Approval) -> Answer:
+        try:
+            return await self._ran(
+                turn, approval.instruction, lambda: self._runner.resume(turn, approval)
+            )
+        except (ApprovalRequired, ApprovalDenied, ApprovalExpired) as exc:
+            refused = Control(kind=ControlKind.APPROVE, code=approval.code, error=to_wire(exc))
+            return Answer.to_control(turn, refused)
+
+    async def _ran(
+        self, turn: Turn, instruction: str, compute: Callable[[], Awaitable[Ran]]
+    ) -> Answer:
+        ran = await self._step(turn, RUN, Ran, compute)
+        if ran.result is not None:
+            return Answer.reported(turn, instruction, ran.result)
+        if ran.approval is not None:
+            return Answer.asking(turn, ran.approval, self._ports.now_ms())
+        raise Internal("the journal holds a run without a result")
+
+    async def _think(self, turn: Turn, recalled: Recollection, writing: Writing) -> Answer:
         done = await self._step(
             turn, ANSWER, ChatDone, lambda: self._thinker.think(turn, recalled, writing)
         )
@@ -137,3 +203,12 @@ class Turns:
 
     def _call(self, turn: Turn) -> Mandate:
         return turn.mandate(self._limits.call_timeout_s)
+
+
+def _given(value: W) -> Callable[[], Awaitable[W]]:
+    """Return what takes a step whose value is known."""
+
+    async def give() -> W:
+        return value
+
+    return give

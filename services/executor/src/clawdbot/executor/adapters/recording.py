@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from functools import partial
 
+from clawdbot.executor.domain.approval import ApprovalRecord
 from clawdbot.executor.domain.capabilities import Capabilities, Guarantee, Level
+from clawdbot.executor.domain.operation_key import OperationKey
 from clawdbot.executor.domain.plan import Plan
 from clawdbot.executor.domain.result import Result
-from clawdbot.executor.ports import RunPlan
+from clawdbot.executor.ports import RunPlan, StoredApproval
 from clawdbot.schema.deadline import Deadline
 from clawdbot.schema.errors import ClawdbotError
 from clawdbot.schema.executor import AuditEvent, AuditRecord, Outcome
@@ -113,6 +115,58 @@ class InMemoryAuditLog:
         """Return what was kept in the place of `like`."""
         deadline.require()
         return self._kept.get(_place(tenant, like))
+
+
+class InMemoryApprovals:
+    """A store that lasts as long as the object.
+
+    Attributes:
+        races: what happens just before the next replacements, first to last.
+    """
+
+    def __init__(self) -> None:
+        self.races: list[Callable[[], Awaitable[object]]] = []
+        self._kept: dict[OperationKey, StoredApproval] = {}
+
+    async def create(self, key: OperationKey, record: ApprovalRecord, deadline: Deadline) -> bool:
+        """Keep the first record of `key`."""
+        deadline.require()
+        first = StoredApproval(record, 1)
+        return self._kept.setdefault(key, first) is first
+
+    async def get(self, key: OperationKey, deadline: Deadline) -> StoredApproval | None:
+        """Return what `key` holds."""
+        deadline.require()
+        return self._kept.get(key)
+
+    async def replace(
+        self, key: OperationKey, record: ApprovalRecord, revision: int, deadline: Deadline
+    ) -> bool:
+        """Write `record` at the right revision."""
+        deadline.require()
+        if self.races:
+            await self.races.pop(0)()
+        if self._kept[key].revision != revision:
+            return False
+        self._kept[key] = StoredApproval(record, revision + 1)
+        return True
+
+    async def under(self, code: str, deadline: Deadline) -> StoredApproval | None:
+        """Look through all of them."""
+        deadline.require()
+        return next((each for each in self._kept.values() if each.record.code == code), None)
+
+    async def of_user(
+        self, tenant: str, user: str, after_ms: int, deadline: Deadline
+    ) -> list[ApprovalRecord]:
+        """Look through all of them."""
+        deadline.require()
+        return [
+            each.record
+            for each in self._kept.values()
+            if (each.record.tenant, each.record.user) == (tenant, user)
+            and each.record.expires_at_ms > after_ms
+        ]
 
 
 def _place(tenant: Tenant, record: AuditRecord) -> tuple[str, ...]:

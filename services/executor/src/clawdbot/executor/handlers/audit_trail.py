@@ -86,6 +86,14 @@ class AuditTrail:
         record = self._record(AuditEvent.FINISHED, plan_hash=plan_hash, outcome=outcome)
         await self._write(record)
 
+    async def decided(self, event: AuditEvent, plan_hash: str) -> None:
+        """Record a person's answer.
+
+        Raises:
+            Unavailable: it is not recorded.
+        """
+        await self._write(self._record(event, plan_hash=plan_hash))
+
     async def find(self, event: AuditEvent) -> AuditRecord | None:
         """Return the operation's record of `event`, or None.
 

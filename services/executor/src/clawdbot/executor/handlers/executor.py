@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 
 from clawdbot.executor.domain.instruction import Instruction
-from clawdbot.executor.domain.plan import Plan, Requester, make_plan
+from clawdbot.executor.domain.operation_key import OperationKey
+from clawdbot.executor.domain.plan import Requester, make_plan
+from clawdbot.executor.handlers.approvals import Approvals
 from clawdbot.executor.handlers.audit_trail import AuditTrail, Subject
-from clawdbot.executor.handlers.operations import OperationKey
 from clawdbot.executor.handlers.runs import Errand, Runs
 from clawdbot.executor.ports import AuditLog, Sandbox
-from clawdbot.schema.errors import ApprovalRequired, Conflict, NotFound, Unavailable
+from clawdbot.schema.errors import Conflict, NotFound, Unavailable
 from clawdbot.schema.executor import (
     CancelReply,
     CancelRequest,
@@ -48,6 +49,7 @@ class Executor:
         instructions: the instruction set, by id.
         sandbox: where plans are run.
         audit: where every run and every refusal is recorded.
+        approvals: what people were asked and what they answered.
         limits: how long and how much.
     """
 
@@ -56,32 +58,39 @@ class Executor:
         instructions: Mapping[str, Instruction],
         sandbox: Sandbox,
         audit: AuditLog,
+        approvals: Approvals,
         limits: Limits,
     ) -> None:
         self._instructions = instructions
         self._sandbox = sandbox
         self._audit = audit
+        self._approvals = approvals
         self._limits = limits
         self._runs = Runs(sandbox, limits.results_bytes)
 
     async def plan(self, request: PlanRequest, call: Call) -> PlanReply:
-        """Return what would be run, exactly.
+        """Return what would be run, exactly; a person is asked when they have to agree.
 
         Raises:
+            Conflict: the id belongs to another plan, or the user has too much to answer already.
             InvalidMessage: the arguments are refused.
             NotFound: there is no such instruction.
             Forbidden: the principal may not use instructions.
-            ApprovalRequired: a person would have to agree, which nobody can be asked for yet.
             Unavailable: no working sandbox, or one that lacks what the instruction requires.
         """
         async with self._admitted(request, call):
-            instruction, plan = self._plan(call.principal, request)
+            instruction = self._instruction(request)
+            plan = make_plan(instruction, request.arguments, _requester(call.principal))
+            approval = None
+            if instruction.needs_approval:
+                approval = await self._approvals.ask(request, plan, call.deadline)
         return PlanReply(
             operation_id=request.operation_id,
             plan_hash=plan.hash,
             risk=instruction.risk,
             needs_approval=instruction.needs_approval,
             rendered=plan.rendered(),
+            approval=approval,
         )
 
     async def run(self, request: RunRequest, call: Call) -> RunReply:
@@ -89,14 +98,27 @@ class Executor:
 
         Raises:
             Conflict: the plan is not the one with this hash, or the id belongs to another plan.
+            ApprovalRequired: a person has to agree, and did not so far.
+            ApprovalDenied: they did not agree.
+            ApprovalExpired: they did not answer in time.
             DeadlineExceeded: too little time is left to start.
             InvalidMessage: as for `plan`, and so on down its list.
         """
         async with self._admitted(request, call) as trail:
-            _, plan = self._plan(call.principal, request)
+            instruction, key = self._instruction(request), _key(call.principal, request)
+            requester = _requester(call.principal)
+            if instruction.needs_approval:
+                # Answered from another conversation, it stays the plan of the one that asked.
+                asked = await self._approvals.find(key, call.deadline)
+                requester = replace(
+                    requester, conversation=asked.conversation, channel=asked.channel
+                )
+            plan = make_plan(instruction, request.arguments, requester)
             if plan.hash != request.plan_hash:
                 raise Conflict("this is not the plan with that hash", field="plan_hash")
-            errand = Errand(_key(call.principal, request), plan, trail, call.deadline)
+            if instruction.needs_approval:
+                await self._approvals.use(key, plan.hash, call.deadline)
+            errand = Errand(key, plan, trail, call.deadline)
             return await self._runs.once(errand)
 
     async def status(self, request: StatusRequest, call: Call) -> StatusReply:
@@ -120,18 +142,14 @@ class Executor:
             call.principal.require(Scope.CHAT)
             yield trail
 
-    def _plan(
-        self, principal: Principal, request: PlanRequest | RunRequest
-    ) -> tuple[Instruction, Plan]:
+    def _instruction(self, request: PlanRequest | RunRequest) -> Instruction:
         instruction = self._instructions.get(request.instruction)
         if instruction is None:
             raise NotFound("there is no such instruction", field="instruction")
         if missing := self._sandbox.capabilities.missing(instruction.requires):
             lacking = ", ".join(sorted(missing))
             raise Unavailable(f"the sandbox of this host does not enforce {lacking}")
-        if instruction.needs_approval:
-            raise ApprovalRequired("this needs a person's approval, which cannot be asked for yet")
-        return instruction, make_plan(instruction, request.arguments, _requester(principal))
+        return instruction
 
 
 def require_working(sandbox: Sandbox) -> None:

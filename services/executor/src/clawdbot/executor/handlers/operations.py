@@ -7,21 +7,13 @@ import secrets
 from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import NamedTuple
 
+from clawdbot.executor.domain.operation_key import OperationKey
 from clawdbot.schema.errors import ClawdbotError, Conflict, Unavailable
 from clawdbot.schema.executor import RunReply
 
 _ENTRY_BYTES = 1024
 """What an operation without output takes, roughly."""
-
-
-class OperationKey(NamedTuple):
-    """Whose operation it is: another user's id never meets yours."""
-
-    tenant: str
-    user: str
-    operation_id: str
 
 
 class Operation:

@@ -9,10 +9,11 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
+from clawdbot.executor.domain.operation_key import OperationKey
 from clawdbot.executor.domain.plan import Plan
 from clawdbot.executor.domain.result import Result
 from clawdbot.executor.handlers.audit_trail import AuditTrail
-from clawdbot.executor.handlers.operations import Operation, OperationKey, Operations
+from clawdbot.executor.handlers.operations import Operation, Operations
 from clawdbot.executor.ports import NotStarted, RunPlan, Sandbox
 from clawdbot.schema.deadline import Deadline
 from clawdbot.schema.errors import ClawdbotError, Conflict, DeadlineExceeded
