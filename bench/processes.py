@@ -16,7 +16,7 @@ from clawdbot.cli.secrets_setup import ensure_secrets
 from clawdbot.runtime.broker import BrokerCredentials, BrokerProcess, BrokerSettings
 from clawdbot.runtime.bus import Bus
 from clawdbot.runtime.config import Config
-from clawdbot.runtime.config_sections import HealthPorts
+from clawdbot.runtime.config_sections import HealthPorts, RateSettings
 from clawdbot.runtime.connection import connected
 from clawdbot.runtime.provision import provision
 from clawdbot.runtime.secrets import JETSTREAM, Secrets, bus_seed
@@ -30,6 +30,8 @@ READY = b'"ready"'
 """What every process writes to standard error when it serves."""
 START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 10.0
+RATES = [name for name in RateSettings.model_fields if name.endswith("_per_s")]
+BURSTS = [name for name in RateSettings.model_fields if name.endswith("_burst")]
 
 Durability = Literal["strict", "relaxed"]
 
@@ -113,6 +115,8 @@ def _config(directory: Path, durability: Durability) -> Config:
             "health_ports": dict.fromkeys(HealthPorts.model_fields, 0),
             "log_format": "json",
         },
+        # The limits are looked at and never reached: one client stands for all of them.
+        "gateway": {"rates": dict.fromkeys(RATES, 1e9) | dict.fromkeys(BURSTS, 10**9)},
     }
     return Config.model_validate(sections)
 

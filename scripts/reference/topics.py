@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from clawdbot.schema import executor, memory, messages, streams, subjects
+from clawdbot.schema import edge, executor, memory, messages, streams, subjects
 from clawdbot.schema.streams import Stream
 from clawdbot.schema.wire import Wire
 from scripts.reference.sources import summary
@@ -57,6 +57,7 @@ TOPICS = (
     Topic("deltas", subjects.deltas, (messages.Delta, messages.DeltaEnd)),
     Topic("signal", subjects.signal, (messages.Signal,)),
     Topic("call", subjects.call, (messages.CallSignal,)),
+    Topic("edge-counts", subjects.edge_counts, (edge.EdgeCounts,)),
 )
 PARAMETERS = {
     "call_id": "Names a streamed call, as its `Claw-Call` header does.",

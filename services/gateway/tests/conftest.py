@@ -27,9 +27,15 @@ from clawdbot.gateway.adapters.platforms.connections import Connection
 from clawdbot.gateway.adapters.platforms.registry import paths
 from clawdbot.gateway.adapters.records import Links
 from clawdbot.gateway.adapters.signature import WebhookKey
+from clawdbot.gateway.handlers.doorkeeper import Doorkeeper
 from clawdbot.gateway.handlers.messages import Accept, Converse, Inspect, Patience
 from clawdbot.gateway.handlers.platforms import Receive
-from clawdbot.gateway.ports import RecordingInbox, RecordingInference, RecordingReplies
+from clawdbot.gateway.ports import (
+    RecordingInbox,
+    RecordingInference,
+    RecordingReplies,
+    Screen,
+)
 from clawdbot.runtime.config import Config
 from clawdbot.runtime.health import Health
 from clawdbot.runtime.telemetry import tracing
@@ -61,12 +67,14 @@ class Door:
     clock: Callable[[], float] = time.time
     connections: list[Connection] = field(default_factory=list)
     """Accounts of platforms, served beside the rest."""
+    keeper: Doorkeeper | None = None
+    screens: list[Screen] = field(default_factory=list)
 
     def app(self) -> Any:
         key = WebhookKey(WEBHOOK_SECRET)
         tokens = Tokens(JWT_SECRET)
         links = Links("", "/api/messages")
-        accept = Accept(self.inbox, IDS, self.patience)
+        accept = Accept(self.inbox, IDS, self.patience, screens=self.screens)
         converse = Converse(accept, self.replies, self.patience)
         inspect = Inspect(self.inbox, self.replies, self.patience)
         tenant = Tenant("default")
@@ -80,7 +88,7 @@ class Door:
                 self.inference, converse, self.patience, Entrance(tokens, self.limits, self.gate)
             ),
         )
-        return build_app(endpoints, self.health.asgi)
+        return build_app(endpoints, self.health.asgi, self.keeper)
 
     def _platforms(self, accept: Accept) -> dict[str, PlatformEndpoint]:
         receive = Receive(accept, SealedAddresses(b"k" * 32))

@@ -160,6 +160,44 @@ class Platforms(Section):
                 yield platform, account, Channel(token(channel, "channel"))
 
 
+class RateSettings(Section):
+    """`gateway.rates`: how much may come; over it 429. A rate of `null` is no limit at all.
+
+    Each replica counts for itself and tells the others once a second (see docs/limits.md).
+    """
+
+    conversation_per_s: float | None = Field(default=20, gt=0)
+    """New messages of one conversation; as many repetitions are counted apart."""
+    conversation_burst: int = Field(default=120, ge=1)
+    """How many of them may come at once, after a pause."""
+    conversation_inflight: int = Field(default=16, ge=1)
+    """Messages of one conversation that may be on their way to the broker at the same time."""
+    sender_per_s: float | None = Field(default=10, gt=0)
+    """New messages of one sender: a user of a platform account, or the subject of a token."""
+    sender_burst: int = Field(default=60, ge=1)
+    """How many of them may come at once, after a pause."""
+    sender_chats: int = Field(default=32, ge=1)
+    """Questions of one sender that may wait for their answers at the same time."""
+    channel_per_s: float | None = Field(default=500, gt=0)
+    """Messages to one account of a platform, the webhook, or one tenant's part of the API."""
+    channel_burst: int = Field(default=1000, ge=1)
+    """How many of them may come at once, after a pause."""
+    tenant_per_s: float | None = Field(default=1000, gt=0)
+    """Messages of one tenant."""
+    tenant_burst: int = Field(default=2000, ge=1)
+    """How many of them may come at once, after a pause."""
+    address_per_s: float | None = Field(default=1000, gt=0)
+    """Authentic requests from one IPv4 address or IPv6 network (/64); platforms share few."""
+    address_burst: int = Field(default=2000, ge=1)
+    """How many of them may come at once, after a pause."""
+    failure_per_s: float | None = Field(default=0.5, gt=0)
+    """Requests from one address that do not show who sent them."""
+    failure_burst: int = Field(default=30, ge=1)
+    """How many of them may come at once, after a pause."""
+    max_keys: int = Field(default=65_536, ge=1024)
+    """Conversations, senders, addresses and so on that are remembered, of each kind."""
+
+
 class Gateway(Section):
     """`gateway`: limits at the door."""
 
@@ -177,6 +215,7 @@ class Gateway(Section):
     """Requests of a kind that are worked on at a time; beyond them 429."""
     callback_timeout_s: float = Field(default=10, gt=0)
     """How long the callback address may take to answer."""
+    rates: RateSettings = RateSettings()
 
 
 class Assistant(Section):

@@ -68,6 +68,10 @@ class IdKey:
         """Return the user id of a sender on a channel."""
         return self._known("user", channel, sender_id)
 
+    def address(self, client: str) -> str:
+        """Return what stands for a client's network address where others can read it."""
+        return self._derive("address", client)
+
     def _derive(self, *parts: str) -> str:
         # Lengths keep ("ab", "c") apart from ("a", "bc").
         encoded = [part.encode("utf-8", "surrogatepass") for part in parts]

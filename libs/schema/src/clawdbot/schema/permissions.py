@@ -97,6 +97,7 @@ TABLE: dict[str, Permission] = {
             subjects.ALL_INBOUND,
             subjects.ALL_DEAD,
             subjects.ALL_SIGNALS,
+            subjects.edge_counts(),
             *_ask("executor", "decide", "approvals", "status"),
             *_ask("memory", "list", "forget", "erase"),
             *_ask("inference", "models"),
@@ -107,7 +108,12 @@ TABLE: dict[str, Permission] = {
             *_pull(OUTBOUND.name, "*"),
             *_buckets_of("gateway"),
         ),
-        subscribe=(*_own("gateway"), subjects.ALL_DELTAS, subjects.ALL_OUTBOUND),
+        subscribe=(
+            *_own("gateway"),
+            subjects.ALL_DELTAS,
+            subjects.ALL_OUTBOUND,
+            subjects.edge_counts(),
+        ),
         responds=True,
     ),
     "assistant": Permission(

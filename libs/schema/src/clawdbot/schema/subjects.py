@@ -196,6 +196,11 @@ def signal(conversation: ConversationId) -> str:
     return _join("signal", conversation)
 
 
+def edge_counts() -> str:
+    """Return where gateway replicas tell each other how much came to them; never stored."""
+    return _join("edge", "counts")
+
+
 def _join(*tokens: str) -> str:
     return ".".join((ROOT, *(token(part, "subject") for part in tokens)))
 

@@ -28,13 +28,18 @@ from clawdbot.gateway.adapters.openai_routes import OpenAIEndpoints
 from clawdbot.gateway.adapters.platforms.addresses import SealedAddresses
 from clawdbot.gateway.adapters.platforms.connections import Connection, PlatformSender, connect
 from clawdbot.gateway.adapters.platforms.registry import configured, load, paths
+from clawdbot.gateway.adapters.rate_exchange import RateExchange
+from clawdbot.gateway.adapters.rate_settings import keeping_of, rates_of, waiting_of
 from clawdbot.gateway.adapters.records import Links
 from clawdbot.gateway.adapters.signature import WebhookKey
 from clawdbot.gateway.adapters.webhook import Ages
 from clawdbot.gateway.domain.messages import WEBHOOK
+from clawdbot.gateway.domain.rates import Rates
 from clawdbot.gateway.handlers.controls import Controls
+from clawdbot.gateway.handlers.doorkeeper import Doorkeeper
 from clawdbot.gateway.handlers.messages import Accept, Converse, Deliver, Inspect, Patience
 from clawdbot.gateway.handlers.platforms import DeliverParts, Receive
+from clawdbot.gateway.handlers.rates import RateScreen, UncrowdedInbox
 from clawdbot.gateway.settings import Settings
 from clawdbot.runtime import secrets
 from clawdbot.runtime.config import Config, ConfigError
@@ -60,11 +65,20 @@ async def run(config: Config) -> None:
         watch = ModelWatch(runtime.bus, settings.chat_model)
         runtime.health.warn_when("model", watch.missing)
         runtime.spawn(watch.run(), name="model-watch")
-        endpoints = _endpoints(runtime, settings, webhook_key, connections)
-        app = build_app(endpoints, runtime.health.asgi)
+        rates = rates_of(settings.rates)
+        endpoints = _endpoints(runtime, settings, webhook_key, connections, rates)
+        app = build_app(endpoints, runtime.health.asgi, _doorkeeper(runtime, rates))
         server = await runtime.enter(HTTPServer.open(app, _server(settings)))
         runtime.spawn(server.tick(), name="http-tick")
         await runtime.until_stopped()
+
+
+def _doorkeeper(runtime: Runtime, rates: Rates) -> Doorkeeper:
+    """Share what is counted with the other replicas, and refuse strangers while that fails."""
+    exchange = RateExchange(runtime.bus, rates)
+    runtime.spawn(exchange.run(), name="rate-exchange")
+    runtime.health.warn_when("rates", exchange.reason)
+    return Doorkeeper(rates, _key(runtime.secrets, secrets.ID_KEY, IdKey), exchange.is_working)
 
 
 async def _connect(runtime: Runtime, settings: Settings) -> list[Connection]:
@@ -92,6 +106,7 @@ def _endpoints(
     settings: Settings,
     webhook_key: WebhookKey | None,
     connections: list[Connection],
+    rates: Rates,
 ) -> Endpoints:
     patience = Patience(
         publish_s=settings.publish_timeout_s,
@@ -108,13 +123,17 @@ def _endpoints(
     )
     controls = Controls(inbox, BusDecisions(runtime.bus, deciding), BusStopSignals(runtime.bus))
     accept = Accept(
-        inbox, _key(runtime.secrets, secrets.ID_KEY, IdKey), patience, screens=[controls]
+        UncrowdedInbox(inbox, keeping_of(settings.rates)),
+        _key(runtime.secrets, secrets.ID_KEY, IdKey),
+        patience,
+        screens=[RateScreen(rates), controls],
     )
     tokens = _key(runtime.secrets, secrets.JWT, Tokens)
     limits = BodyLimits(settings.max_body_bytes, settings.body_timeout_s)
     links = Links(settings.public_url, settings.messages_path)
     tenant, places = settings.webhook_tenant, settings.max_inflight
-    converse, gate = Converse(accept, replies, patience), Gate(places)
+    converse = Converse(accept, replies, patience, waiting_of(settings.rates))
+    gate = Gate(places)
     chat = ChatEndpoint(converse, tokens, limits, gate, links)
     status = StatusEndpoint(Inspect(inbox, replies, patience), tokens, webhook_key, tenant)
     webhook = None

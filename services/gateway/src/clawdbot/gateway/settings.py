@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from clawdbot.runtime.config import Config, ConfigError
-from clawdbot.runtime.config_sections import Platforms
+from clawdbot.runtime.config_sections import Platforms, RateSettings
 from clawdbot.schema.ids import Tenant
 from clawdbot.schema.streams import INBOUND
 
@@ -46,6 +46,7 @@ class Settings:
     body_timeout_s: float
     max_inflight: int
     """Webhook requests at a time; as many chats may wait beside them."""
+    rates: RateSettings
     publish_timeout_s: float
     turn_deadline_s: float
     chat_timeout_s: float
@@ -78,6 +79,7 @@ class Settings:
             max_body_bytes=gateway.max_body_bytes,
             body_timeout_s=gateway.body_timeout_s,
             max_inflight=gateway.max_inflight,
+            rates=gateway.rates,
             publish_timeout_s=gateway.publish_timeout_s,
             turn_deadline_s=gateway.turn_deadline_s,
             chat_timeout_s=gateway.chat_timeout_s,

@@ -1,7 +1,7 @@
 """`/webhooks/{platform}` and `/webhooks/{platform}/{account}`: what their requests pass.
 
-In this order: account, method, headers, length, body in time, signature, window, meaning, publish,
-answer. Nothing is parsed before it is verified.
+In this order: account, method, headers, length, failures of the address, body in time, signature,
+window, meaning, publish, answer. Nothing is parsed before it is verified.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from starlette.responses import Response
 
 from clawdbot.gateway.adapters import metrics
 from clawdbot.gateway.adapters.body import BodyLimits, Gate, read_body
+from clawdbot.gateway.adapters.doorway import vouch
 from clawdbot.gateway.adapters.platforms.connections import Connection
 from clawdbot.gateway.adapters.platforms.interface import PlatformMessage, Received
 from clawdbot.gateway.adapters.platforms.requests import HTTPAnswer, RawRequest, Verified
@@ -87,7 +88,9 @@ class PlatformEndpoint:
         longest = min(self.limits.max_bytes, adapter.limits.body_bytes)
         limits = replace(self.limits, max_bytes=longest).unverified()
         body = await read_body(request, limits, self.gate)
-        return adapter.verify(replace(raw, body=body), self.now())
+        verified = adapter.verify(replace(raw, body=body), self.now())
+        vouch(request.scope)
+        return verified
 
     def _read(self, verified: Verified) -> Received:
         try:

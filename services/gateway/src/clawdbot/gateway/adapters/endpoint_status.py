@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from clawdbot.gateway.adapters.doorway import vouch
 from clawdbot.gateway.adapters.jwt_auth import Tokens
 from clawdbot.gateway.adapters.records import stored_record
 from clawdbot.gateway.adapters.signature import HEADER, WebhookKey, read_signature
@@ -44,6 +45,7 @@ class StatusEndpoint:
         if self.key is not None and HEADER in request.headers:
             signature = read_signature(request.scope["headers"])
             self.key.verify(signature, request.scope["path"].encode("utf-8", "surrogatepass"))
+            vouch(request.scope)
             return Reader(self.webhook_tenant, channel=WEBHOOK)
         identity = await self.tokens.identify(request)
         if Scope.ADMIN in identity.scopes:

@@ -10,6 +10,7 @@ from starlette.middleware.errors import ServerErrorMiddleware
 from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from clawdbot.gateway.adapters.doorway import Doorway
 from clawdbot.gateway.adapters.edge import METHODS, Edge, HealthApp
 from clawdbot.gateway.adapters.endpoint_chat import ChatEndpoint
 from clawdbot.gateway.adapters.endpoint_platform import PlatformEndpoint
@@ -18,6 +19,7 @@ from clawdbot.gateway.adapters.endpoint_webhook import WebhookEndpoint
 from clawdbot.gateway.adapters.openai_routes import OpenAIEndpoints, openai_template
 from clawdbot.gateway.adapters.pages import load_pages
 from clawdbot.gateway.adapters.problems import install_problem_handlers, on_bug
+from clawdbot.gateway.handlers.doorkeeper import Doorkeeper
 
 CHAT_PATH = "/api/chat"
 UNMATCHED = "unmatched"
@@ -37,8 +39,8 @@ class Endpoints:
     openai: OpenAIEndpoints = field(kw_only=True)
 
 
-def build_app(endpoints: Endpoints, health: HealthApp) -> ASGIApp:
-    """Return the application, health included."""
+def build_app(endpoints: Endpoints, health: HealthApp, keeper: Doorkeeper | None = None) -> ASGIApp:
+    """Return the application, health included; without `keeper` no address is limited."""
     # FastAPI's own telemetry switches itself on with a tracer provider and costs a third.
     app = FastAPI(
         openapi_url=None,
@@ -61,7 +63,12 @@ def build_app(endpoints: Endpoints, health: HealthApp) -> ASGIApp:
     for path, page in pages.items():
         app.add_route(path, page.respond, methods=["GET"])
     fixed = {endpoints.messages_path, CHAT_PATH, *pages, *endpoints.platforms}
-    return Edge(app, health, _template(fixed, endpoints.messages_path), _shortcuts(endpoints))
+    shortcuts = _shortcuts(endpoints)
+    inside: ASGIApp = app
+    if keeper is not None:
+        inside = Doorway(app, keeper)
+        shortcuts = {where: Doorway(short, keeper) for where, short in shortcuts.items()}
+    return Edge(inside, health, _template(fixed, endpoints.messages_path), shortcuts)
 
 
 def _shortcuts(endpoints: Endpoints) -> dict[tuple[str, str], ASGIApp]:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import jwt
 from starlette.requests import Request
 
+from clawdbot.gateway.adapters.doorway import vouch
 from clawdbot.gateway.adapters.fields import no_control
 from clawdbot.gateway.adapters.refusals import TokenRefused
 from clawdbot.schema.errors import Forbidden
@@ -67,12 +68,15 @@ class Tokens:
 
         Raises:
             TokenRefused: none, several, expired, forged, or not a token of ours.
+            RateLimited: too many authentic requests from this address.
         """
         values = request.headers.getlist("authorization")
         scheme, _, token = values[0].partition(" ") if len(values) == 1 else ("", "", "")
         if scheme.lower() != "bearer":
             raise _refused()
-        return await self.identify_token(token.strip())
+        identity = await self.identify_token(token.strip())
+        vouch(request.scope)
+        return identity
 
     async def identify_token(self, token: str) -> Identity:
         """Return whom `token` speaks for, wherever it was found.

@@ -27,3 +27,8 @@ sent = Counter(
     "Attempts to send a part of a reply, by channel; outcome is sent or the error's code",
     ["channel", "outcome"],
 )
+rate_limited = Counter(
+    "clawdbot_gateway_rate_limited_total",
+    "Requests and messages over a limit of gateway.rates, by kind of limit",
+    ["kind"],
+)

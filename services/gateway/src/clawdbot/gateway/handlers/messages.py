@@ -8,6 +8,7 @@ import time
 from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass
 
+from clawdbot.gateway.domain.crowd import Crowd
 from clawdbot.gateway.domain.messages import (
     DELEGABLE,
     Accepted,
@@ -20,6 +21,7 @@ from clawdbot.gateway.domain.messages import (
     framed,
     says_the_same,
 )
+from clawdbot.gateway.domain.rates import Kind
 from clawdbot.gateway.ports import Callback, Heard, Inbox, Listening, Replies, Screen
 from clawdbot.schema.deadline import Deadline
 from clawdbot.schema.delivery import Delivery
@@ -135,10 +137,13 @@ class Accept:
 class Converse:
     """Accepts a submission and follows its answer."""
 
-    def __init__(self, accept: Accept, replies: Replies, patience: Patience) -> None:
+    def __init__(
+        self, accept: Accept, replies: Replies, patience: Patience, crowd: Crowd | None = None
+    ) -> None:
         self._accept = accept
         self._replies = replies
         self._patience = patience
+        self._crowd = crowd or Crowd(Kind.WAITING)
 
     async def __call__(self, submission: Submission) -> AsyncGenerator[ChatEvent, None]:
         """Yield `Accepted`, then deltas and waits, then the reply.
@@ -147,15 +152,18 @@ class Converse:
 
         Raises:
             DeadlineExceeded: no reply within `patience.chat_s`.
+            Overloaded: too many questions of this sender wait already.
         """
         deadline = Deadline.after(self._patience.chat_s)
         envelope = self._accept.envelope(submission)
-        # Listening comes before publishing: a fast answer would otherwise be missed.
-        async with self._replies.listen(envelope.message) as listening:
-            accepted = await self._accept.keep(submission, envelope)
-            yield accepted
-            async for event in self._follow(accepted.message, listening, deadline):
-                yield event
+        sender = f"{submission.tenant}.{envelope.principal.user}"
+        with self._crowd.enter(sender):
+            # Listening comes before publishing: a fast answer would otherwise be missed.
+            async with self._replies.listen(envelope.message) as listening:
+                accepted = await self._accept.keep(submission, envelope)
+                yield accepted
+                async for event in self._follow(accepted.message, listening, deadline):
+                    yield event
 
     async def _follow(
         self, message: InboundMessage, listening: Listening, deadline: Deadline
