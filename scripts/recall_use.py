@@ -15,9 +15,9 @@ from uuid import uuid4
 import httpx
 
 from clawdbot.cli.addresses import gateway_url
-from clawdbot.cli.tokens import make_token
+from clawdbot.cli.tokens import Signer
 from clawdbot.runtime.config import Config, load_config
-from clawdbot.runtime.secrets import JWT, Secrets
+from clawdbot.runtime.secrets import Secrets
 
 FACTS = (
     ("My dog is called Biscuit.", "What is my dog called?", "biscuit"),
@@ -53,8 +53,8 @@ class Asker:
 
     def outcome(self, fact: str, question: str, word: str) -> tuple[bool, bool]:
         """Return whether the fact was recalled, and whether the answer used it."""
-        secret = Secrets.of(self.config).read(JWT)
-        headers = {"Authorization": f"Bearer {make_token(secret, user=uuid4().hex)}"}
+        signer = Signer.of(self.config, Secrets.of(self.config))
+        headers = {"Authorization": f"Bearer {signer.issue(user=uuid4().hex).text}"}
         for told in (fact, *BESIDE):
             self._say(told, "telling", headers)
         answer = self._say(question, "asking", headers)

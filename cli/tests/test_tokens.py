@@ -1,46 +1,63 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from pathlib import Path
+from typing import Any
 
 import jwt
 import pytest
 
 from clawdbot.cli.failures import Failure
-from clawdbot.cli.tokens import make_token, parse_ttl
+from clawdbot.cli.tokens import Signer, parse_ttl
+from clawdbot.runtime.config import Config
+from clawdbot.runtime.secrets import Secrets
 
 SECRET = b"s" * 32
 
 
-def test_a_token_holds_what_the_gateway_asks_for() -> None:
-    token = make_token(
-        SECRET, user="ann", tenant="acme", scopes=("chat", "admin"), ttl=timedelta(minutes=5)
+@pytest.fixture
+def signer(tmp_path: Path) -> Signer:
+    (tmp_path / "jwt_secret").write_bytes(SECRET)
+    return Signer.of(Config(), Secrets(tmp_path))
+
+
+def test_a_token_holds_what_the_gateway_asks_for(signer: Signer) -> None:
+    issued = signer.issue(
+        user="ann", tenant="acme", scopes=("chat", "admin"), ttl=timedelta(minutes=5)
     )
 
     claims = jwt.decode(
-        token,
+        issued.text,
         SECRET,
         algorithms=["HS256"],
         issuer="clawdbot",
         audience="clawdbot",
-        options={"require": ["exp", "iss", "aud", "sub"], "strict_aud": True},
+        options={"require": ["exp", "iat", "iss", "aud", "sub", "jti"], "strict_aud": True},
     )
 
     assert (claims["sub"], claims["tenant"]) == ("ann", "acme")
     assert claims["scopes"] == ["admin", "chat"]
-    assert claims["exp"] - claims["iat"] == 300
+    assert 299 <= claims["exp"] - claims["iat"] <= 300
+    assert claims["jti"] == issued.record.token_id
+    assert issued.text not in repr(issued)
+    assert SECRET.decode() not in repr(signer)
 
 
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [
         ({"tenant": "a.b"}, "tenant 'a.b'"),
-        ({"user": ""}, "user"),
+        ({"user": ""}, "subject"),
+        ({"user": "a\nb"}, "subject"),
+        ({"ttl": timedelta(days=367)}, "366d"),
         ({"scopes": ("chat", "root")}, "unknown scope 'root'"),
     ],
 )
-def test_what_the_gateway_would_refuse_is_refused_here(wrong: dict[str, object], said: str) -> None:
+def test_what_the_gateway_would_refuse_is_refused_here(
+    signer: Signer, wrong: dict[str, Any], said: str
+) -> None:
     with pytest.raises(Failure, match=said) as refused:
-        make_token(SECRET, **wrong)  # type: ignore[arg-type]  # wrong on purpose
+        signer.issue(**wrong)
 
     assert refused.value.status == 2
 

@@ -24,7 +24,12 @@ FORMATS = {
     secrets.WEBHOOK: ("signs and verifies messages of the webhook (HMAC-SHA-256)",
                       f"at least 16 bytes; {MADE}"),
     secrets.JWT: ("verifies API tokens; `clawdbot token create` signs them (HS256)",
-                  f"at least 32 bytes; {MADE}"),
+                  f"at least 32 bytes, one secret a line, the first signs; {MADE}"),
+    secrets.JWT_PRIVATE: ("signs API tokens, where `gateway.jwt.algorithm` is RS256 or EdDSA",
+                          "PKCS#8 PEM; made by `clawdbot up` or `clawdbot token rotate`"),
+    secrets.JWT_PUBLIC: ("verifies them", "JSON Web Key Set; made with the private key"),
+    secrets.API_TOKEN: ("whom `clawdbot chat` speaks for, where `gateway.jwt.jwks_url` is set",
+                        "a token of your identity provider"),
     secrets.ID_KEY: ("derives ids from what platforms send; the same on every gateway, for as long "
                      "as the streams keep messages", f"at least 16 bytes; {MADE}"),
     secrets.PRINCIPAL_PRIVATE: ("signs whom a message speaks for", "Ed25519, PKCS#8 PEM"),

@@ -26,7 +26,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from clawdbot.cli.secrets_setup import ensure_secrets
-from clawdbot.cli.tokens import make_token
+from clawdbot.cli.tokens import DEFAULT_SCOPES, Signer
 from clawdbot.runtime.broker import BrokerCredentials, BrokerProcess, BrokerSettings
 from clawdbot.runtime.bus import Bus
 from clawdbot.runtime.config import Config, load_config
@@ -226,11 +226,8 @@ class System:
         return self.reply(accepted.json())
 
     def token(self, user: str = "owner", *scopes: str) -> str:
-        return make_token(
-            self.secrets.read("jwt_secret"),
-            user=user,
-            scopes=scopes or ("chat", "memory:read", "memory:write"),
-        )
+        signer = Signer.of(self.config, self.secrets)
+        return signer.issue(user=user, scopes=scopes or DEFAULT_SCOPES).text
 
     def count(self, stream: str, subject: str = ">") -> int:
         """Return how many messages `stream` keeps on `subject`."""

@@ -17,12 +17,22 @@ import msgpack
 import pydantic
 import pytest
 
-from clawdbot.schema import controls, edge, errors, executor, inference, memory, messages, skill
+from clawdbot.schema import (
+    controls,
+    edge,
+    errors,
+    executor,
+    inference,
+    memory,
+    messages,
+    skill,
+    tokens,
+)
 from clawdbot.schema.codec import decode, encode
 from clawdbot.schema.wire import Wire
 
 GOLDEN = Path(__file__).parent / "golden"
-MODULES = (controls, edge, errors, executor, inference, memory, messages, skill)
+MODULES = (controls, edge, errors, executor, inference, memory, messages, skill, tokens)
 
 
 def wire_types() -> list[type[Wire]]:

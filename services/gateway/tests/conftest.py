@@ -20,12 +20,15 @@ from clawdbot.gateway.adapters.endpoint_status import StatusEndpoint
 from clawdbot.gateway.adapters.endpoint_webhook import WebhookEndpoint
 from clawdbot.gateway.adapters.http_app import Endpoints, build_app
 from clawdbot.gateway.adapters.jwt_auth import Tokens
+from clawdbot.gateway.adapters.jwt_claims import Rules
+from clawdbot.gateway.adapters.jwt_keys import secret_keys
 from clawdbot.gateway.adapters.openai_entrance import Entrance
 from clawdbot.gateway.adapters.openai_routes import OpenAIEndpoints
 from clawdbot.gateway.adapters.platforms.addresses import SealedAddresses
 from clawdbot.gateway.adapters.platforms.connections import Connection
 from clawdbot.gateway.adapters.platforms.registry import paths
 from clawdbot.gateway.adapters.records import Links
+from clawdbot.gateway.adapters.revocations import NothingRevoked
 from clawdbot.gateway.adapters.signature import WebhookKey
 from clawdbot.gateway.handlers.doorkeeper import Doorkeeper
 from clawdbot.gateway.handlers.messages import Accept, Converse, Inspect, Patience
@@ -72,7 +75,7 @@ class Door:
 
     def app(self) -> Any:
         key = WebhookKey(WEBHOOK_SECRET)
-        tokens = Tokens(JWT_SECRET)
+        tokens = Tokens(secret_keys(JWT_SECRET), Rules(), NothingRevoked())
         links = Links("", "/api/messages")
         accept = Accept(self.inbox, IDS, self.patience, screens=self.screens)
         converse = Converse(accept, self.replies, self.patience)
@@ -146,6 +149,7 @@ def token() -> Callable[..., str]:
             "sub": "ada",
             "tenant": "default",
             "scopes": ["chat"],
+            "iat": int(time.time()),
             "exp": int(time.time()) + 60,
             **claims,
         }

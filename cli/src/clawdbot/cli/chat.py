@@ -5,16 +5,38 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator
+from datetime import timedelta
 
 import httpx
 from rich.console import Console
 
 from clawdbot.cli.events import Event, parse_events
 from clawdbot.cli.failures import Failure
+from clawdbot.cli.tokens import Signer
+from clawdbot.runtime.config import Config
+from clawdbot.runtime.secrets import API_TOKEN, Secrets
 
 CHAT_PATH = "/api/chat"
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 _NOT_UP = "start it with `clawdbot up`, or name the right port in app.port"
+
+
+TOKEN_TTL = timedelta(minutes=5)
+"""Longer than a request begins; nobody keeps these tokens, so none is recorded."""
+
+
+def tokens_of(config: Config, found: Secrets, user: str) -> Callable[[], str]:
+    """Return what gives a token for each request: ours, or the one of an identity provider.
+
+    Raises:
+        ConfigError: the signing key, or the provider's token, is missing.
+    """
+    if config.gateway.jwt.jwks_url is not None:
+        given = found.text(API_TOKEN)
+        return lambda: given
+    signer = Signer.of(config, found)
+    tenant = config.platforms.webhook.tenant
+    return lambda: signer.issue(user=user, tenant=tenant, ttl=TOKEN_TTL).text
 
 
 class Chat:

@@ -44,14 +44,15 @@ def send_lines(url: str, path: str, command: str) -> tuple[str, str, str]:
     return make, send, read
 
 
-def greeting(url: str, path: str, token: str, command: str) -> str:
-    """Return all of it."""
+def greeting(url: str, path: str, token: str | None, command: str) -> str:
+    """Return all of it; without a token where an identity provider gives them."""
+    fragment = "" if token is None else f"#token={token}"
     make, send, read = send_lines(url, path, command)
     return f"""
 Clawdbot is up.
 
-  Console:  {url}/#token={token}
-  Token:    {token}
+  Console:  {url}/{fragment}
+  Token:    {token or "from your identity provider"}
   Terminal: {command} chat
 
 Send a signed message, then read its reply (while it is queued, paste the last line again):

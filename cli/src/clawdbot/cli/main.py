@@ -13,16 +13,16 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from clawdbot.cli import dlq
+from clawdbot.cli import dlq, token_commands
 from clawdbot.cli.addresses import gateway_url, ready_urls
 from clawdbot.cli.config_commands import app as config_app
 from clawdbot.cli.failures import FAILED, explained
 from clawdbot.cli.models_commands import app as models_app
 from clawdbot.cli.options import DEFAULT_CONFIG, config_path
 from clawdbot.cli.sign import signature
-from clawdbot.cli.tokens import ALL_SCOPES, DEFAULT_SCOPES, OWNER, make_token, parse_ttl
+from clawdbot.cli.tokens import OWNER
 from clawdbot.runtime.config import load_config
-from clawdbot.runtime.secrets import JWT, WEBHOOK, Secrets
+from clawdbot.runtime.secrets import WEBHOOK, Secrets
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -30,8 +30,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Runs Clawdbot on this machine, and talks to it.",
 )
-token_app = typer.Typer(no_args_is_help=True, help="API tokens.")
-app.add_typer(token_app, name="token")
+app.add_typer(token_commands.app, name="token")
 app.add_typer(config_app, name="config")
 app.add_typer(models_app, name="models")
 app.add_typer(dlq.app, name="dlq")
@@ -60,23 +59,24 @@ def up(context: typer.Context) -> None:
 @app.command()
 def chat(
     context: typer.Context,
-    user: Annotated[str, typer.Option(help="who you are")] = OWNER,
+    user: Annotated[
+        str, typer.Option(help="who you are; not asked where an identity provider says it")
+    ] = OWNER,
     conversation: Annotated[
         str, typer.Option(help="which conversation to go on with")
     ] = "terminal",
 ) -> None:
     """Talk to the running stack."""
-    from clawdbot.cli.chat import Chat, gateway_client, typed
+    from clawdbot.cli.chat import Chat, gateway_client, tokens_of, typed
 
     with explained():
         config = load_config(config_path(context))
-        secret = Secrets.of(config).read(JWT)
-        tenant = config.platforms.webhook.tenant
+        new_token = tokens_of(config, Secrets.of(config), user)
         console = Console()
         with gateway_client(gateway_url(config), config.gateway.chat_timeout_s) as client:
             Chat(
                 client,
-                lambda: make_token(secret, user=user, tenant=tenant),
+                new_token,
                 console,
                 conversation=conversation,
             ).converse(typed(console))
@@ -107,24 +107,6 @@ def status(context: typer.Context) -> None:
         Console().print(status_table(reports))
         if not all(report.is_ready for report in reports.values()):
             raise typer.Exit(FAILED)
-
-
-@token_app.command("create")
-def create_token(
-    context: typer.Context,
-    user: Annotated[str, typer.Option(help="whom it speaks for")] = OWNER,
-    tenant: Annotated[str, typer.Option(help="whose data it reaches")] = "default",
-    scopes: Annotated[
-        str, typer.Option(help=f"separated by commas, of {', '.join(ALL_SCOPES)}")
-    ] = ",".join(DEFAULT_SCOPES),
-    ttl: Annotated[str, typer.Option(help="how long it is good for, such as 30m, 12h, 7d")] = "24h",
-) -> None:
-    """Print a new API token, signed with the local secret."""
-    with explained():
-        secret = Secrets.of(load_config(config_path(context))).read(JWT)
-        wanted = tuple(scope.strip() for scope in scopes.split(",") if scope.strip())
-        lasts = parse_ttl(ttl)
-        typer.echo(make_token(secret, user=user, tenant=tenant, scopes=wanted, ttl=lasts))
 
 
 def main() -> None:

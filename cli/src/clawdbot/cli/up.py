@@ -26,9 +26,13 @@ from clawdbot.cli.lock import only_one
 from clawdbot.cli.log_lines import LogPrinter
 from clawdbot.cli.secrets_setup import ensure_secrets
 from clawdbot.cli.stack import Stack
-from clawdbot.cli.tokens import make_token
+from clawdbot.cli.token_keys import ensure_keys
+from clawdbot.cli.tokens import Signer
 from clawdbot.runtime.config import Config, load_config
-from clawdbot.runtime.secrets import JWT, Secrets
+from clawdbot.runtime.operator_bus import operator_bus
+from clawdbot.runtime.secrets import Secrets
+from clawdbot.runtime.token_desk import TokenDesk
+from clawdbot.schema.errors import Retryable
 
 READY_WITHIN_S = 120.0
 """Loading a model from a slow disk takes most of it."""
@@ -88,13 +92,14 @@ class _Up:
         stack = Stack(config, self._config_path, say=self._printer.say, hurry=self._hurry)
         async with stack.running():
             await self._until_ready()
-            self._greet()
+            self._greet(await self._token())
             await asyncio.sleep(_SETTLED_AFTER_S)
             self._warn_of(await readiness.ask_all(ready_urls(config)))
 
     def _prepare_secrets(self) -> None:
-        directory = Secrets.of(self._config).directory
-        if made := ensure_secrets(directory):
+        found = Secrets.of(self._config)
+        directory = found.directory
+        if made := ensure_secrets(directory) + ensure_keys(self._config, found):
             self._console.print(f"created {len(made)} secrets in {directory}")
 
     async def _build_models(self) -> None:
@@ -139,10 +144,22 @@ class _Up:
         self._print_warning(lack.what)
         self._console.print(f"fix: {lack.fix}", soft_wrap=True)
 
-    def _greet(self) -> None:
+    async def _token(self) -> str | None:
+        """Return a token to begin with, on record like any other; None where others make them."""
+        config, found = self._config, Secrets.of(self._config)
+        if config.gateway.jwt.jwks_url is not None:
+            return None
+        issued = Signer.of(config, found).issue(tenant=config.platforms.webhook.tenant)
+        try:
+            async with operator_bus(config, found) as bus:
+                await (await TokenDesk.open(bus)).record(issued.record)
+        except Retryable as exc:
+            self._print_warning(f"the token below is not on record: {exc.message}")
+        return issued.text
+
+    def _greet(self, token: str | None) -> None:
         config = self._config
         webhook = config.platforms.webhook
-        token = make_token(Secrets.of(config).read(JWT), tenant=webhook.tenant)
         url = config.app.public_url or gateway_url(config)
         command = own_command(sys.argv[0], self._config_path, Path.cwd())
         with suppress(BrokenPipeError):

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -198,6 +199,40 @@ class RateSettings(Section):
     """Conversations, senders, addresses and so on that are remembered, of each kind."""
 
 
+class JWTSettings(Section):
+    """`gateway.jwt`: which API tokens are believed (docs/tokens.md)."""
+
+    algorithm: Literal["HS256", "RS256", "EdDSA"] = "HS256"
+    """The only one: HS256 needs the secret `jwt_secret`; RS256 and EdDSA (Ed25519) need
+    `jwt_public_keys` or `jwks_url`."""
+    issuer: str = Field(default="clawdbot", min_length=1, max_length=1024)
+    """The `iss` that a token must have."""
+    audience: str = Field(default="clawdbot", min_length=1, max_length=1024)
+    """The `aud` that a token must have."""
+    jwks_url: str | None = None
+    """Where an identity provider publishes its keys: https, or http to this machine."""
+    jwks_refresh_s: float = Field(default=300, ge=10, le=86_400)
+    """How often they are fetched; a key that is not there any more is not believed after that."""
+    tenant_claim: str = Field(default="tenant", min_length=1, max_length=256)
+    """The claim that names the tenant."""
+    default_tenant: str | None = Field(default=None, pattern=r"^[A-Za-z0-9_-]{1,64}$")
+    """Tenant of tokens without that claim; without it they are refused."""
+    scopes_claim: str = Field(default="scopes", min_length=1, max_length=256)
+    """The claim with the scopes: a list, or a text with spaces between them (OAuth's `scope`)."""
+
+    @model_validator(mode="after")
+    def _keys_have_a_safe_way(self) -> JWTSettings:
+        if self.jwks_url is None:
+            return self
+        if self.algorithm == "HS256":
+            raise ValueError("jwks_url publishes keys, and a secret of HS256 must not be public")
+        parts = urlsplit(self.jwks_url)
+        is_local = parts.scheme == "http" and parts.hostname in {"127.0.0.1", "::1", "localhost"}
+        if not parts.hostname or not (parts.scheme == "https" or is_local) or "@" in parts.netloc:
+            raise ValueError("jwks_url must be https, or http to this machine, without a password")
+        return self
+
+
 class Gateway(Section):
     """`gateway`: limits at the door."""
 
@@ -216,6 +251,7 @@ class Gateway(Section):
     callback_timeout_s: float = Field(default=10, gt=0)
     """How long the callback address may take to answer."""
     rates: RateSettings = RateSettings()
+    jwt: JWTSettings = JWTSettings()
 
 
 class Assistant(Section):

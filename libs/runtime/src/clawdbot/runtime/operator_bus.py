@@ -11,6 +11,9 @@ from clawdbot.runtime.connection import connected
 from clawdbot.runtime.secrets import Secrets
 from clawdbot.schema.permissions import OPERATOR
 
+PATIENCE_S = 5.0
+"""Somebody waits before the terminal; a broker that is there answers at once."""
+
 
 @asynccontextmanager
 async def operator_bus(config: Config, secrets: Secrets) -> AsyncIterator[Bus]:
@@ -19,5 +22,5 @@ async def operator_bus(config: Config, secrets: Secrets) -> AsyncIterator[Bus]:
     Raises:
         Unavailable: the broker cannot be reached.
     """
-    async with connected(OPERATOR, config, secrets) as client:
+    async with connected(OPERATOR, config, secrets, within_s=PATIENCE_S) as client:
         yield Bus(client, OPERATOR)

@@ -156,6 +156,7 @@ def _bucket_config(bucket: Bucket, config: Config) -> StreamConfig:
         num_replicas=config.bus.replicas,
         allow_direct=True,
         allow_rollup_hdrs=True,
+        allow_msg_ttl=bucket.entries_expire or None,
         deny_delete=True,
     )
 

@@ -7,9 +7,11 @@ buckets.
 
 from __future__ import annotations
 
+import math
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Generic, TypeVar
 
 import nats.errors
@@ -87,10 +89,19 @@ class Records(Generic[M]):
             except js_errors.KeyWrongLastSequenceError:
                 return None
 
-    async def put(self, key: str, value: M, *, deadline: Deadline) -> int:
-        """Write `value` whatever `key` held; return its revision."""
+    async def put(
+        self, key: str, value: M, *, ttl: timedelta | None = None, deadline: Deadline
+    ) -> int:
+        """Write `value` whatever `key` held; return its revision.
+
+        In a bucket whose `entries_expire` the broker forgets it after `ttl`, a second at least.
+        """
+        subject = f"{self._prefix}{_checked(key)}"
+        # The broker counts whole seconds, and would refuse none.
+        ttl_s = None if ttl is None else max(1, math.ceil(ttl.total_seconds()))
         async with self._asking(deadline):
-            return await self._values.put(_checked(key), encode(value))
+            kept = await self._bus.jetstream.publish(subject, encode(value), msg_ttl=ttl_s)
+            return kept.seq
 
     async def replace(self, key: str, value: M, revision: int, *, deadline: Deadline) -> int | None:
         """Write `value` if `key` is still at `revision`; return the new one, or None if it is not.

@@ -13,6 +13,12 @@ from clawdbot.runtime.config import Config, ConfigError
 
 WEBHOOK = "webhook_secret"
 JWT = "jwt_secret"
+JWT_PRIVATE = "jwt_private_key"
+"""Signs API tokens where they are not HS256; the gateway never reads it."""
+JWT_PUBLIC = "jwt_public_keys"
+"""The JSON Web Key Set by which the gateway believes them."""
+API_TOKEN = "api_token"  # noqa: S105 -- the name of a secret
+"""What `clawdbot chat` shows where tokens come from an identity provider."""
 ID_KEY = "id_key"
 PRINCIPAL_PRIVATE = "principal_private_key"
 PRINCIPAL_PUBLIC = "principal_public_key"

@@ -17,6 +17,7 @@ from clawdbot.schema.streams import (
     DEADLETTER,
     INBOUND,
     OUTBOUND,
+    TOKENS,
     TURN_WORKER,
     TURNS,
     Bucket,
@@ -168,6 +169,8 @@ TABLE: dict[str, Permission] = {
             # What it redrives.
             subjects.ALL_INBOUND,
             subjects.ALL_OUTBOUND,
+            # What it makes and revokes; a record of a token gives nobody access.
+            f"$KV.{TOKENS.name}.>",
             *_ask("inference", "models", "load", "unload"),
         ),
         subscribe=(f"{inbox(OPERATOR)}.>",),

@@ -48,6 +48,8 @@ class Bucket:
     storage: Storage
     ttl: timedelta | None
     purpose: str
+    entries_expire: bool = False
+    """Whether an entry may have an end of its own, sooner than `ttl`."""
 
     @property
     def stream(self) -> str:
@@ -141,13 +143,21 @@ def progress(stream: Stream) -> Bucket:
     )
 
 
+TOKENS = Bucket(
+    "tokens",
+    "gateway",
+    Storage.FILE,
+    None,
+    "API tokens made and revoked; an entry ends with its token",
+    entries_expire=True,
+)
 BUCKETS = (
     leases(INBOUND),
     progress(INBOUND),
     leases(OUTBOUND),
     progress(OUTBOUND),
     Bucket("accounts", "gateway", Storage.FILE, None, "platform accounts"),
-    Bucket("tokens", "gateway", Storage.FILE, None, "revoked tokens"),
+    TOKENS,
     Bucket("pairing", "gateway", Storage.FILE, timedelta(hours=1), "one-time pairing codes"),
     Bucket("idempotency", "gateway", Storage.FILE, timedelta(hours=24), "keys of API requests"),
     # Longer than a message can be delivered again, and so planned again.

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import TypeVar
 
+from clawdbot.gateway.adapters.api_tokens import open_tokens
 from clawdbot.gateway.adapters.body import BodyLimits, Gate
 from clawdbot.gateway.adapters.bus_controls import (
     DECISION_TTL_S,
@@ -66,7 +67,8 @@ async def run(config: Config) -> None:
         runtime.health.warn_when("model", watch.missing)
         runtime.spawn(watch.run(), name="model-watch")
         rates = rates_of(settings.rates)
-        endpoints = _endpoints(runtime, settings, webhook_key, connections, rates)
+        tokens = await open_tokens(runtime, settings.jwt)
+        endpoints = _endpoints(runtime, settings, connections, rates, tokens)
         app = build_app(endpoints, runtime.health.asgi, _doorkeeper(runtime, rates))
         server = await runtime.enter(HTTPServer.open(app, _server(settings)))
         runtime.spawn(server.tick(), name="http-tick")
@@ -104,9 +106,9 @@ async def _deliver_parts(runtime: Runtime, connection: Connection) -> None:
 def _endpoints(
     runtime: Runtime,
     settings: Settings,
-    webhook_key: WebhookKey | None,
     connections: list[Connection],
     rates: Rates,
+    tokens: Tokens,
 ) -> Endpoints:
     patience = Patience(
         publish_s=settings.publish_timeout_s,
@@ -128,7 +130,7 @@ def _endpoints(
         patience,
         screens=[RateScreen(rates), controls],
     )
-    tokens = _key(runtime.secrets, secrets.JWT, Tokens)
+    webhook_key = _webhook_key(runtime.secrets, settings)
     limits = BodyLimits(settings.max_body_bytes, settings.body_timeout_s)
     links = Links(settings.public_url, settings.messages_path)
     tenant, places = settings.webhook_tenant, settings.max_inflight

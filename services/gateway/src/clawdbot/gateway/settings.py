@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from clawdbot.runtime.config import Config, ConfigError
-from clawdbot.runtime.config_sections import Platforms, RateSettings
+from clawdbot.runtime.config_sections import JWTSettings, Platforms, RateSettings
 from clawdbot.schema.ids import Tenant
 from clawdbot.schema.streams import INBOUND
 
@@ -39,6 +39,8 @@ class Settings:
     """Oldest message that is taken; None takes any."""
     callback_url: str | None
     callback_timeout_s: float
+    jwt: JWTSettings
+    """Which API tokens are believed."""
     platforms: Platforms
     """Accounts of chat platforms; each adapter checks its own."""
     chat_model: str
@@ -74,6 +76,7 @@ class Settings:
             webhook_max_age_s=_remembered(webhook.max_age_s),
             callback_url=_address("platforms.webhook.callback_url", webhook.callback_url),
             callback_timeout_s=gateway.callback_timeout_s,
+            jwt=gateway.jwt,
             platforms=config.platforms,
             chat_model=config.models.default_name,
             max_body_bytes=gateway.max_body_bytes,

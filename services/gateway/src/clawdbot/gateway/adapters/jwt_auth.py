@@ -1,28 +1,34 @@
-"""Who holds an API token: JSON Web Tokens signed with HS256 under a shared secret.
+"""Who holds an API token: JSON Web Tokens of one algorithm, fixed by configuration.
 
-Source: RFC 7519 (JWT), RFC 7518 section 3.2 (keys of at least 256 bits), RFC 6750 (Bearer).
+Nothing that a token says of itself chooses how it is verified: `alg` must be ours, `kid` may only
+name a key that we have, and `jku`, `x5u` and `jwk` are not looked at.
+
+Source: RFC 7519 (JWT), RFC 8725 (best current practices), RFC 6750 (Bearer).
 """
 
 from __future__ import annotations
 
+import math
+import time
 from dataclasses import dataclass
 
 import jwt
 from starlette.requests import Request
 
 from clawdbot.gateway.adapters.doorway import vouch
-from clawdbot.gateway.adapters.fields import no_control
+from clawdbot.gateway.adapters.jwt_claims import Rules, granted, text, time_of
+from clawdbot.gateway.adapters.jwt_keys import KeySource, VerifyingKey
 from clawdbot.gateway.adapters.refusals import TokenRefused
+from clawdbot.gateway.adapters.revocations import RevocationList
 from clawdbot.schema.errors import Forbidden
-from clawdbot.schema.ids import TOKEN, Tenant
+from clawdbot.schema.ids import Tenant
 from clawdbot.schema.principal import Scope
+from clawdbot.schema.tokens import LEEWAY_S, MAX_LIFETIME, MAX_TOKEN_ID_CHARS
 
-ISSUER = "clawdbot"
-AUDIENCE = "clawdbot"
 MAX_TOKEN_CHARS = 8192
-MAX_ID_CHARS = 256
-MIN_SECRET_BYTES = 32
-_KNOWN_SCOPES = {scope.value: scope for scope in Scope}
+MAX_SUBJECT_CHARS = 256
+_MISREAD = (LookupError, TypeError, ValueError, ArithmeticError, RecursionError)
+"""How claims fail that are not what they should be; the last is JSON that is nested too deep."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +40,9 @@ class Identity:
     scopes: frozenset[Scope]
     token_id: str | None = None
     """The token's `jti`, for audit; names it and proves nothing."""
+    issued_at_s: float = 0.0
+    expires_at_s: float = math.inf
+    """Unix time."""
 
     def require(self, scope: Scope) -> None:
         """Pass when the token grants `scope`.
@@ -52,23 +61,23 @@ class Tokens:
     """Verifies API tokens.
 
     Args:
-        secret: at least `MIN_SECRET_BYTES`.
-
-    Raises:
-        ValueError: the secret is shorter.
+        keys: where a token's key is looked up.
+        rules: what a token must say, and where it says whom it speaks for.
+        revocations: what was withdrawn.
     """
 
-    def __init__(self, secret: bytes) -> None:
-        if len(secret) < MIN_SECRET_BYTES:
-            raise ValueError(f"the secret for tokens needs at least {MIN_SECRET_BYTES} bytes")
-        self._secret = secret
+    def __init__(self, keys: KeySource, rules: Rules, revocations: RevocationList) -> None:
+        self._keys = keys
+        self._rules = rules
+        self._revocations = revocations
 
     async def identify(self, request: Request) -> Identity:
         """Return whose token the request carries.
 
         Raises:
-            TokenRefused: none, several, expired, forged, or not a token of ours.
+            TokenRefused: none, several, expired, revoked, forged, or not a token of ours.
             RateLimited: too many authentic requests from this address.
+            Unavailable: keys or revocations were not read yet.
         """
         values = request.headers.getlist("authorization")
         scheme, _, token = values[0].partition(" ") if len(values) == 1 else ("", "", "")
@@ -82,45 +91,69 @@ class Tokens:
         """Return whom `token` speaks for, wherever it was found.
 
         Raises:
-            TokenRefused: expired, forged, or not a token of ours.
+            TokenRefused: expired, revoked, forged, or not a token of ours.
+            Unavailable: keys or revocations were not read yet.
         """
         if not 0 < len(token) <= MAX_TOKEN_CHARS:
             raise _refused()
         try:
-            claims = jwt.decode(
-                token,
-                self._secret,
-                algorithms=["HS256"],
-                issuer=ISSUER,
-                audience=AUDIENCE,
-                options={"require": ["exp", "iss", "aud", "sub"]},
-            )
-            return _read(claims)
-        except (jwt.InvalidTokenError, KeyError, TypeError, ValueError, OverflowError) as exc:
+            identity = self._read(self._verified(token, await self._key(token)))
+        except (jwt.PyJWTError, *_MISREAD) as exc:
             raise _refused() from exc
+        self.recheck(identity)
+        return identity
 
+    def recheck(self, identity: Identity) -> None:
+        """Pass while the token behind `identity` still counts; a connection may outlive it.
 
-def _read(claims: dict[str, object]) -> Identity:
-    tenant, subject, scopes = claims["tenant"], claims["sub"], claims["scopes"]
-    if not isinstance(tenant, str) or not TOKEN.fullmatch(tenant):
-        raise ValueError("tenant")
-    if not isinstance(subject, str) or not 0 < len(subject) <= 256:
-        raise ValueError("sub")
-    # Joined to ids and logs as UTF-8, which has no lone surrogates.
-    no_control(subject).encode("utf-8")
-    if not isinstance(scopes, list):
-        raise TypeError("scopes")
-    granted = frozenset(_KNOWN_SCOPES[name] for name in scopes if name in _KNOWN_SCOPES)
-    return Identity(Tenant(tenant), subject, granted, _token_id(claims.get("jti")))
+        Raises:
+            TokenRefused: it expired or was revoked.
+            Unavailable: revocations were not read yet.
+        """
+        is_revoked = self._revocations.revokes(
+            token_id=identity.token_id,
+            tenant=identity.tenant,
+            subject=identity.subject,
+            issued_at_s=identity.issued_at_s,
+        )
+        if is_revoked or identity.expires_at_s + LEEWAY_S <= time.time():
+            raise _refused()
 
+    async def _key(self, token: str) -> VerifyingKey:
+        header = jwt.get_unverified_header(token)
+        # Before the look-up, so that only what could be ours has keys fetched.
+        if header.get("alg") != self._rules.algorithm or "crit" in header:
+            raise jwt.InvalidAlgorithmError
+        key = await self._keys.find(header.get("kid"))
+        if key is None:
+            raise LookupError("kid")
+        return key
 
-def _token_id(jti: object) -> str | None:
-    if jti is None:
-        return None
-    if not isinstance(jti, str) or not 0 < len(jti) <= MAX_ID_CHARS:
-        raise ValueError("jti")
-    no_control(jti).encode("utf-8")
-    return jti
+    def _verified(self, token: str, key: VerifyingKey) -> dict[str, object]:
+        return jwt.decode(
+            token,
+            key,
+            algorithms=[self._rules.algorithm],
+            issuer=self._rules.issuer,
+            audience=self._rules.audience,
+            leeway=LEEWAY_S,
+            options={"require": ["exp", "iat", "iss", "aud", "sub"]},
+        )
+
+    def _read(self, claims: dict[str, object]) -> Identity:
+        issued_at_s, expires_at_s = time_of(claims["iat"]), time_of(claims["exp"])
+        # A longer life would outlast the memory of its revocation.
+        if expires_at_s - issued_at_s > MAX_LIFETIME.total_seconds():
+            raise ValueError("exp")
+        token_id = claims.get("jti")
+        return Identity(
+            self._rules.tenant_of(claims),
+            text(claims["sub"], MAX_SUBJECT_CHARS),
+            granted(claims[self._rules.scopes_claim]),
+            None if token_id is None else text(token_id, MAX_TOKEN_ID_CHARS),
+            issued_at_s,
+            expires_at_s,
+        )
 
 
 def _refused() -> TokenRefused:

@@ -32,3 +32,8 @@ rate_limited = Counter(
     "Requests and messages over a limit of gateway.rates, by kind of limit",
     ["kind"],
 )
+key_fetches = Counter(
+    "clawdbot_gateway_key_fetches_total",
+    "Attempts to fetch the keys of API tokens; outcome is fetched or failed",
+    ["outcome"],
+)
