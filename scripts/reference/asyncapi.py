@@ -20,7 +20,7 @@ from scripts.reference.parts import CONTENT_TYPE, Part, message
 from scripts.reference.reach import rpcs
 from scripts.reference.rpc_part import rpc_part
 from scripts.reference.topic_part import advisory_part, topic_part
-from scripts.reference.topics import PARAMETERS, TOPICS
+from scripts.reference.topics import PARAMETERS, RECORDS, TOPICS
 
 NOTICE = "# Generated from the code by `python -m scripts.reference`: do not edit.\n"
 DESCRIPTION = f"""\
@@ -75,7 +75,7 @@ def _server() -> dict[str, str]:
 
 
 def _models() -> list[type[Wire]]:
-    found: list[type[Wire]] = [ErrorReply]
+    found: list[type[Wire]] = [ErrorReply, *RECORDS]
     found += [model for topic in TOPICS for model in topic.messages]
     for _, rpc in rpcs():
         found += [rpc.request, rpc.reply]
