@@ -8,6 +8,7 @@ import pytest
 
 from clawdbot.cli.addresses import (
     broker_port,
+    gateway_url,
     ready_urls,
     require_free_ports,
     service_environment,
@@ -75,3 +76,23 @@ def test_ports_told_by_environment_are_read_back_by_a_service(
 
     assert load_config().ops.health_ports == chosen.ops.health_ports
     assert load_config().app.port == chosen.app.port
+
+
+def test_each_gateway_worker_shows_its_health_on_a_port_of_its_own() -> None:
+    chosen = config(
+        gateway={"workers": 3}, app=App(port=8000), ops=Ops.model_validate({"health_ports": {}})
+    )
+
+    urls = ready_urls(chosen)
+
+    assert [url for name, url in urls.items() if name.startswith("gateway")] == [
+        "http://127.0.0.1:8010/readyz",
+        "http://127.0.0.1:8110/readyz",
+        "http://127.0.0.1:8210/readyz",
+    ]
+
+
+def test_a_gateway_with_a_certificate_is_reached_by_https() -> None:
+    app = App(port=8443, tls_certificate=Path("chain.pem"), tls_key=Path("key.pem"))
+
+    assert gateway_url(config(app=app)) == "https://127.0.0.1:8443"

@@ -39,7 +39,14 @@ reported, and one that was never awaited is named with its origin. It costs spee
 answer: errors tell their reader no more than without it, and no content of messages is logged."""
 
 UNITS = {"_s": "seconds", "_bytes": "bytes", "_mb": "MiB"}
-PLAIN = {bool: "true or false", int: "whole number", float: "number", str: "text", Path: "path"}
+PLAIN: dict[Any, str] = {
+    bool: "true or false",
+    int: "whole number",
+    float: "number",
+    str: "text",
+    Path: "path",
+    tuple[str, ...]: "list of text",
+}
 
 
 @dataclass(frozen=True)

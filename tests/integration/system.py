@@ -186,7 +186,14 @@ class System:
         key = self.secrets.read("webhook_secret")
         return hmac.new(key, data, hashlib.sha256).hexdigest()
 
-    def post(self, content: str, sender: str = "user123", **fields: Any) -> httpx.Response:
+    def post(
+        self,
+        content: str,
+        sender: str = "user123",
+        *,
+        via: httpx.Client | None = None,
+        **fields: Any,
+    ) -> httpx.Response:
         """Send a signed message; `message_id` makes it distinct unless one is given."""
         record = {
             "sender_id": sender,
@@ -195,11 +202,11 @@ class System:
             "message_id": f"m{time.monotonic_ns()}",
             **fields,
         }
-        return self.post_raw(json.dumps(record).encode())
+        return self.post_raw(json.dumps(record).encode(), via)
 
-    def post_raw(self, body: bytes) -> httpx.Response:
+    def post_raw(self, body: bytes, via: httpx.Client | None = None) -> httpx.Response:
         headers = {"X-Signature": self.sign(body), "Content-Type": "application/json"}
-        return self.http.post("/api/messages", content=body, headers=headers)
+        return (via or self.http).post("/api/messages", content=body, headers=headers)
 
     def status(self, accepted: dict[str, Any]) -> dict[str, Any]:
         path = accepted["status_url"]

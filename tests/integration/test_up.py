@@ -24,7 +24,7 @@ from tests.integration.system import START_S, until
 class Up:
     """A running `clawdbot up` in a folder of its own."""
 
-    def __init__(self, directory: Path, models: Path) -> None:
+    def __init__(self, directory: Path, models: Path, **sections: object) -> None:
         self.directory = directory
         self.port = free_port()
         ports = {name: free_port() for name in SERVICES}
@@ -34,6 +34,7 @@ class Up:
             "assistant": {"max_tokens": 32},
             "bus": {"url": f"nats://127.0.0.1:{free_port()}"},
             "ops": {"health_ports": ports},
+            **sections,
         }
         (directory / "config.yaml").write_text(yaml.safe_dump(document))
         self._log = directory / "up.log"
@@ -72,8 +73,8 @@ class Up:
 
 
 @contextmanager
-def up(directory: Path, models: Path) -> Iterator[Up]:
-    running = Up(directory, models)
+def up(directory: Path, models: Path, **sections: object) -> Iterator[Up]:
+    running = Up(directory, models, **sections)
     try:
         running.wait_ready()
         yield running
@@ -169,6 +170,29 @@ def test_a_crashed_service_and_a_crashed_broker_come_back(tmp_path: Path, models
         broker = int(children.split()[0])
         os.kill(broker, signal.SIGKILL)
         until(answers, 60, "an answer after the broker came back")
+
+
+def test_several_gateway_workers_share_the_port_and_one_may_die(
+    tmp_path: Path, models_dir: Path
+) -> None:
+    with up(tmp_path, models_dir, gateway={"workers": 2}) as running:
+        url = f"http://127.0.0.1:{running.port}/healthz"
+
+        def workers() -> set[int]:
+            found = re.findall(r"ready.*service=gateway pid=(\d+)", running.printed)
+            return {int(pid) for pid in found if is_alive(int(pid))}
+
+        first, second = until(lambda: workers() if len(workers()) == 2 else None, 30, "both ready")
+        os.kill(first, signal.SIGKILL)
+        until(lambda: not is_alive(first), 10, "its end")
+        # The one that is left takes every new connection.
+        statuses = {httpx.get(url).status_code for _ in range(20)}
+        until(lambda: len(workers()) == 2, 30, "another in its place")
+
+        assert statuses == {200}
+        assert second in workers()
+
+    assert running.process.returncode == 0, running.printed
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")

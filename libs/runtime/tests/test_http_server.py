@@ -184,3 +184,48 @@ async def test_a_started_second_head_does_not_end_the_first_answer() -> None:
 
     assert answer.startswith(b"HTTP/1.1 200 ")
     assert b"hello" in answer
+
+
+async def client_seen(settings: ServerSettings, forwarded: str) -> str:
+    """Return whose address an application is told when a request says it was forwarded."""
+    seen: list[str] = []
+
+    async def note(scope, receive, send) -> None:
+        seen.append(scope["client"][0])
+        await hello(scope, receive, send)
+
+    headers = {"X-Forwarded-For": forwarded}
+    async with HTTPServer.open(note, settings) as server, httpx.AsyncClient() as client:
+        await client.get(f"http://127.0.0.1:{server.port}/", headers=headers)
+    return seen[0]
+
+
+@pytest.mark.parametrize(
+    ("trusted", "expected"),
+    [
+        ((), "127.0.0.1"),
+        (("10.0.0.0/8",), "127.0.0.1"),
+        (("127.0.0.1/32",), "10.1.2.3"),
+        (("127.0.0.0/8", "10.0.0.0/8"), "203.0.113.9"),
+    ],
+)
+async def test_only_a_trusted_proxy_says_whose_request_it_is(
+    trusted: tuple[str, ...], expected: str
+) -> None:
+    settings = replace(SETTINGS, trusted_proxies=trusted)
+
+    # The first address is the client's own claim; each proxy adds whom it saw.
+    seen = await client_seen(settings, "198.51.100.1, 203.0.113.9, 10.1.2.3")
+
+    assert seen == expected
+
+
+async def test_two_servers_share_a_port_only_when_both_are_told_to() -> None:
+    shared = replace(SETTINGS, is_shared=True)
+
+    async with HTTPServer.open(hello, shared) as first:
+        async with HTTPServer.open(hello, replace(shared, port=first.port)) as second:
+            assert second.port == first.port
+        with pytest.raises(ConfigError):
+            async with HTTPServer.open(hello, replace(SETTINGS, port=first.port)):
+                pass

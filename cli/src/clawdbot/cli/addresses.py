@@ -11,6 +11,8 @@ from urllib.parse import urlsplit
 from clawdbot.cli.failures import MISUSED, Failure
 from clawdbot.runtime.config import Config
 
+WORKER_PORTS = 100
+"""Between the health ports of two gateway processes: out of the way of the other services'."""
 SERVICES = ("gateway", "assistant", "inference", "memory", "executor")
 _LOOPBACK = {"127.0.0.1", "localhost"}
 _PASSED_ON = (
@@ -69,22 +71,37 @@ def require_free_ports(config: Config) -> None:
     _require_free(config.app.host, config.app.port, "app.port")
     if config.platforms.socket.enabled:
         _require_free(config.app.host, config.platforms.socket.port, "platforms.socket.port")
-    for name, port in config.ops.health_ports.model_dump().items():
+    ports = config.ops.health_ports.model_dump() | gateway_workers(config)
+    for name, port in ports.items():
         _require_free(config.ops.health_host, port, f"ops.health_ports.{name}")
 
 
 def gateway_url(config: Config) -> str:
     """Return where this machine reaches the gateway."""
+    scheme = "http" if config.app.tls_certificate is None else "https"
     host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(config.app.host, config.app.host)  # noqa: S104 -- compared, not bound
-    return f"http://{host}:{config.app.port}"
+    return f"{scheme}://{host}:{config.app.port}"
 
 
 def ready_urls(config: Config) -> dict[str, str]:
     """Return where each service says whether it is ready."""
     ports = config.ops.health_ports.model_dump()
     urls = {name: f"http://{config.ops.health_host}:{ports[name]}/readyz" for name in SERVICES}
-    # Only its own door shows that the gateway serves.
-    return urls | {"gateway": f"{gateway_url(config)}/readyz"}
+    if config.gateway.workers == 1 and config.app.tls_certificate is None:
+        # Only its own door shows that the gateway serves.
+        return urls | {"gateway": f"{gateway_url(config)}/readyz"}
+    further = {
+        name: f"http://{config.ops.health_host}:{port}/readyz"
+        for name, port in gateway_workers(config).items()
+    }
+    return urls | further
+
+
+def gateway_workers(config: Config) -> dict[str, int]:
+    """Return the health port of each gateway process, by its name."""
+    first = config.ops.health_ports.gateway
+    names = ("gateway", *(f"gateway-{number}" for number in range(2, config.gateway.workers + 1)))
+    return {name: first + WORKER_PORTS * number for number, name in enumerate(names)}
 
 
 def service_environment(

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import re
+import ssl
 from collections.abc import Callable, Iterable, Iterator
 from datetime import timedelta
+from pathlib import Path
 
 import httpx
 from rich.console import Console
@@ -124,10 +126,21 @@ class Chat:
         )
 
 
-def gateway_client(url: str, chat_timeout_s: float) -> httpx.Client:
-    """Return a client that waits a little longer than the gateway itself does."""
+def gateway_client(
+    url: str, chat_timeout_s: float, certificate: Path | None = None
+) -> httpx.Client:
+    """Return a client that waits a little longer than the gateway itself does.
+
+    Args:
+        url: where the gateway is.
+        chat_timeout_s: the gateway's own patience.
+        certificate: PEM file of the gateway's own, trusted beside the usual authorities.
+    """
     patience = httpx.Timeout(10, read=chat_timeout_s + 10)
-    return httpx.Client(base_url=url, timeout=patience, trust_env=False)
+    trust = ssl.create_default_context()
+    if certificate is not None:
+        trust.load_verify_locations(certificate)
+    return httpx.Client(base_url=url, timeout=patience, trust_env=False, verify=trust)
 
 
 def typed(console: Console) -> Iterator[str]:

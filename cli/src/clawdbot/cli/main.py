@@ -73,7 +73,10 @@ def chat(
         config = load_config(config_path(context))
         new_token = tokens_of(config, Secrets.of(config), user)
         console = Console()
-        with gateway_client(gateway_url(config), config.gateway.chat_timeout_s) as client:
+        certificate = config.app.tls_certificate
+        # A certificate speaks for a name, which the loopback address is not.
+        url = (certificate and config.app.public_url) or gateway_url(config)
+        with gateway_client(url, config.gateway.chat_timeout_s, certificate) as client:
             Chat(
                 client,
                 new_token,

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from clawdbot.cli.addresses import SERVICES, broker_port, service_environment
+from clawdbot.cli.addresses import SERVICES, broker_port, gateway_workers, service_environment
 from clawdbot.cli.backoff import Backoff
 from clawdbot.cli.children import Child, ParentPipe, Program, how_it_ended
 from clawdbot.cli.log_lines import Say
@@ -89,13 +89,17 @@ class Stack:
 
     def _children(self, pipe: ParentPipe) -> dict[str, Child]:
         environment = service_environment(self._config, self._config_path)
+        programs = {name: (name, environment) for name in SERVICES}
+        for name, port in gateway_workers(self._config).items():
+            chosen = {"CLAWDBOT_OPS__HEALTH_PORTS__GATEWAY": str(port)}
+            programs[name] = "gateway", environment | chosen
         return {
             name: Child(
                 name,
-                Program((sys.executable, "-m", f"clawdbot.{name}.main"), environment, pipe),
+                Program((sys.executable, "-m", f"clawdbot.{service}.main"), variables, pipe),
                 self._say,
             )
-            for name in SERVICES
+            for name, (service, variables) in programs.items()
         }
 
     async def _keep_broker(self, broker: BrokerProcess) -> None:
@@ -123,5 +127,6 @@ class Stack:
 
     async def _stop(self, children: dict[str, Child]) -> None:
         within_s = self._config.ops.grace_s + _STOP_MARGIN_S
-        for names in STOP_ORDER:
-            await asyncio.gather(*(children[name].stop(within_s, self._hurry) for name in names))
+        for services in STOP_ORDER:
+            ending = [child for name, child in children.items() if name.split("-")[0] in services]
+            await asyncio.gather(*(child.stop(within_s, self._hurry) for child in ending))

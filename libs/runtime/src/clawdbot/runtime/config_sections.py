@@ -35,6 +35,13 @@ class App(Section):
     """Where the local stack keeps secrets and the broker's files."""
     public_url: str | None = None
     """How the outside reaches the gateway; `http://host:port` when not given."""
+    tls_certificate: Path | None = None
+    """PEM file with the certificate and its chain; with it the gateway speaks TLS 1.2 or newer. A
+    new file is noticed within a minute, without a restart."""
+    tls_key: Path | None = None
+    """PEM file with the certificate's private key, without a password."""
+    trusted_proxies: tuple[str, ...] = ()
+    """Networks, such as `10.0.0.0/8`, whose `X-Forwarded-For` is believed; nobody's by default."""
 
 
 class Memory(Section):
@@ -236,6 +243,9 @@ class JWTSettings(Section):
 class Gateway(Section):
     """`gateway`: limits at the door."""
 
+    workers: int = Field(default=1, ge=1, le=64)
+    """Gateway processes that `clawdbot up` starts on one port; elsewhere, start more replicas. The
+    health port of each further one is 100 above that of the one before."""
     chat_timeout_s: float = Field(default=120, gt=0)
     """How long `POST /api/chat` waits for the reply; it can be fetched later all the same."""
     turn_deadline_s: float = Field(default=3600, gt=0, le=86_400)

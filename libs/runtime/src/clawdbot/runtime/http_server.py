@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -31,6 +32,11 @@ class ServerSettings:
     """How long requests may take to finish once the service stops."""
     head_s: float = 10.0
     """How long a connection may take until a request's headers are complete."""
+    is_shared: bool = False
+    """Whether other processes listen on the same port; the system deals connections out."""
+    tls: ssl.SSLContext | None = None
+    trusted_proxies: tuple[str, ...] = ()
+    """Networks whose `X-Forwarded-For` and `X-Forwarded-Proto` are believed; no other's are."""
 
 
 class HTTPServer:
@@ -50,6 +56,7 @@ class HTTPServer:
         """
         config = _config(app, settings)
         config.load()
+        config.ssl = settings.tls
         server = uvicorn.Server(config)
         server.lifespan = config.lifespan_class(config)
         with _listener(settings) as listener:
@@ -83,7 +90,8 @@ def _config(app: Any, settings: ServerSettings) -> uvicorn.Config:
         log_config=None,
         access_log=False,
         server_header=False,
-        proxy_headers=False,
+        proxy_headers=bool(settings.trusted_proxies),
+        forwarded_allow_ips=list(settings.trusted_proxies),
         limit_concurrency=settings.max_connections,
         timeout_keep_alive=KEEP_ALIVE_S,
         timeout_graceful_shutdown=max(1, int(settings.grace_s)),
@@ -93,7 +101,12 @@ def _config(app: Any, settings: ServerSettings) -> uvicorn.Config:
 def _listener(settings: ServerSettings) -> socket.socket:
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     try:
-        return socket.create_server((settings.host, settings.port), family=family, backlog=BACKLOG)
+        return socket.create_server(
+            (settings.host, settings.port),
+            family=family,
+            backlog=BACKLOG,
+            reuse_port=settings.is_shared,
+        )
     except OSError as exc:
         raise ConfigError(
             f"cannot listen on {settings.host}:{settings.port}: {exc.strerror}; "

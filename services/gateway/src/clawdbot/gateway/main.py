@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Callable
 from functools import partial
 from typing import TypeVar
@@ -47,6 +48,7 @@ from clawdbot.runtime.config import Config, ConfigError
 from clawdbot.runtime.http_server import HTTPServer, ServerSettings
 from clawdbot.runtime.secrets import Secrets
 from clawdbot.runtime.service import Runtime, main
+from clawdbot.runtime.tls import Certificate
 from clawdbot.schema.ids import IdKey
 from clawdbot.schema.messages import OutboundMessage
 from clawdbot.schema.principal import PrincipalSigner
@@ -70,7 +72,8 @@ async def run(config: Config) -> None:
         tokens = await open_tokens(runtime, settings.jwt)
         endpoints = _endpoints(runtime, settings, connections, rates, tokens)
         app = build_app(endpoints, runtime.health.asgi, _doorkeeper(runtime, rates))
-        server = await runtime.enter(HTTPServer.open(app, _server(settings)))
+        server_settings = _server(settings, _tls(runtime, settings))
+        server = await runtime.enter(HTTPServer.open(app, server_settings))
         runtime.spawn(server.tick(), name="http-tick")
         await runtime.until_stopped()
 
@@ -171,13 +174,24 @@ def _platforms(
     }
 
 
-def _server(settings: Settings) -> ServerSettings:
+def _tls(runtime: Runtime, settings: Settings) -> ssl.SSLContext | None:
+    if settings.tls_files is None:
+        return None
+    certificate = Certificate(*settings.tls_files)
+    runtime.spawn(certificate.follow(), name="certificate")
+    return certificate.context
+
+
+def _server(settings: Settings, tls: ssl.SSLContext | None) -> ServerSettings:
     return ServerSettings(
         host=settings.host,
         port=settings.port,
         # Webhooks and chats at their limits, and as many idle connections again.
         max_connections=4 * settings.max_inflight,
         grace_s=settings.request_grace_s,
+        is_shared=settings.workers > 1,
+        tls=tls,
+        trusted_proxies=settings.trusted_proxies,
     )
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from ipaddress import ip_network
+from pathlib import Path
 from urllib.parse import urlsplit
 
 from clawdbot.runtime.config import Config, ConfigError
@@ -29,6 +31,12 @@ class Settings:
 
     host: str
     port: int
+    workers: int
+    """Gateway processes on this port."""
+    tls_files: tuple[Path, Path] | None
+    """Certificate with its chain, and its private key; None serves without TLS."""
+    trusted_proxies: tuple[str, ...]
+    """Whose word on the client's address is taken."""
     public_url: str
     """How the outside reaches us, without a slash at the end; "" when not known."""
     messages_path: str
@@ -69,6 +77,9 @@ class Settings:
         return cls(
             host=app.host,
             port=app.port,
+            workers=gateway.workers,
+            tls_files=_tls_files(app.tls_certificate, app.tls_key),
+            trusted_proxies=tuple(map(_network, app.trusted_proxies)),
             public_url=(_address("app.public_url", app.public_url) or "").rstrip("/"),
             messages_path=webhook.path.rstrip("/"),
             webhook_is_enabled=webhook.enabled,
@@ -135,6 +146,23 @@ def _refuse_own_address(callback_url: str | None, public_url: str | None) -> Non
 def _place(url: str) -> tuple[tuple[str | None, int], str]:
     parts = urlsplit(url)
     return (parts.hostname, parts.port or PORTS[parts.scheme]), parts.path
+
+
+def _tls_files(certificate: Path | None, key: Path | None) -> tuple[Path, Path] | None:
+    if certificate is None and key is None:
+        return None
+    if certificate is None or key is None:
+        raise ConfigError("app.tls_certificate and app.tls_key: give both, or neither")
+    return certificate, key
+
+
+def _network(text: str) -> str:
+    try:
+        return str(ip_network(text))
+    except ValueError as exc:
+        raise ConfigError(
+            f"app.trusted_proxies: {exc}; write a network such as 10.0.0.0/8 or an address"
+        ) from exc
 
 
 def _address(key: str, url: str | None) -> str | None:

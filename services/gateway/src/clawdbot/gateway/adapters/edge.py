@@ -33,6 +33,9 @@ _SECURITY = [
     (b"permissions-policy", b"camera=(), geolocation=(), microphone=()"),
 ]
 
+_HTTPS_ONLY = [*_SECURITY, (b"strict-transport-security", b"max-age=31536000")]
+"""With TLS of our own; a proxy that ends TLS says it for itself."""
+
 _NOT_ALLOWED = problem_response(
     MethodNotAllowed("this path does not take this method"), headers={"Allow": "GET, HEAD"}
 )
@@ -82,7 +85,7 @@ class Edge:
         began = time.perf_counter()
         route = self._template_of(scope["path"])
         method = scope["method"] if scope["method"] in METHODS else "_OTHER"
-        exchange = _Exchange(send)
+        exchange = _Exchange(send, _HTTPS_ONLY if scope["scheme"] == "https" else _SECURITY)
         try:
             with span(
                 f"{method} {route}",
@@ -109,8 +112,9 @@ class Edge:
 class _Exchange:
     """Adds headers to the answer and remembers its status."""
 
-    def __init__(self, send: Send) -> None:
+    def __init__(self, send: Send, security: list[tuple[bytes, bytes]] = _SECURITY) -> None:
         self._send = send
+        self._security = security
         self.status = 500
         self.trace_id: str | None = None
 
@@ -123,7 +127,7 @@ class _Exchange:
                 headers.append((b"cache-control", b"no-store"))
             if self.trace_id is not None:
                 headers.append((b"x-trace-id", self.trace_id.encode()))
-            message = {**message, "headers": [*headers, *_SECURITY]}
+            message = {**message, "headers": [*headers, *self._security]}
         await self._send(message)
 
 
