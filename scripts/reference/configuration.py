@@ -136,6 +136,8 @@ def _bounds(field: FieldInfo) -> Iterator[str]:
 def _default(value: object) -> str:
     if value is None:
         return ""
+    if isinstance(value, tuple):
+        return f"[{', '.join(map(str, value))}]"
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
