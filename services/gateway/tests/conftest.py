@@ -30,6 +30,7 @@ from clawdbot.gateway.adapters.platforms.registry import paths
 from clawdbot.gateway.adapters.records import Links
 from clawdbot.gateway.adapters.revocations import NothingRevoked
 from clawdbot.gateway.adapters.signature import WebhookKey
+from clawdbot.gateway.handlers.callers import Callers
 from clawdbot.gateway.handlers.doorkeeper import Doorkeeper
 from clawdbot.gateway.handlers.messages import Accept, Converse, Inspect, Patience
 from clawdbot.gateway.handlers.platforms import Receive
@@ -72,6 +73,7 @@ class Door:
     """Accounts of platforms, served beside the rest."""
     keeper: Doorkeeper | None = None
     screens: list[Screen] = field(default_factory=list)
+    callers: Callers | None = None
 
     def app(self) -> Any:
         key = WebhookKey(WEBHOOK_SECRET)
@@ -88,7 +90,10 @@ class Door:
             messages_path="/api/messages",
             platforms=self._platforms(accept),
             openai=OpenAIEndpoints.over(
-                self.inference, converse, self.patience, Entrance(tokens, self.limits, self.gate)
+                self.inference,
+                converse,
+                self.patience,
+                Entrance(tokens, self.limits, self.gate, self.callers),
             ),
         )
         return build_app(endpoints, self.health.asgi, self.keeper)

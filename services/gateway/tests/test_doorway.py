@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 import httpx
 import pytest
 
 from clawdbot.gateway.domain.buckets import Limit
+from clawdbot.gateway.domain.crowd import Crowd
 from clawdbot.gateway.domain.rates import Kind, Rates
+from clawdbot.gateway.handlers.callers import Callers
 from clawdbot.gateway.handlers.doorkeeper import Doorkeeper
+from clawdbot.gateway.handlers.messages import Patience
 from clawdbot.gateway.handlers.rates import RateScreen
+from clawdbot.gateway.ports import RecordingReplies, ScriptedListening
+from clawdbot.schema.messages import InboundMessage
 from services.gateway.tests.conftest import IDS, Door
 
 FAILURES = 3
@@ -39,14 +45,18 @@ def door() -> Door:
         Kind.SENDER: Limit(per_s=0.01, burst=4),
     }
     rates = Rates(limits, 1024)
-    return Door(keeper=Doorkeeper(rates, IDS), screens=[RateScreen(rates)])
+    callers = Callers(rates, Crowd(Kind.WAITING, 1), IDS)
+    return Door(keeper=Doorkeeper(rates, IDS), screens=[RateScreen(rates)], callers=callers)
 
 
 @pytest.fixture
 def client_at(door: Door) -> Callable[[str], httpx.AsyncClient]:
-    app = door.app()
+    apps: list[Any] = []
 
     def client(host: str) -> httpx.AsyncClient:
+        # A test may still change the door before its first request.
+        app = apps[0] if apps else door.app()
+        apps.append(app)
         transport = httpx.ASGITransport(app, raise_app_exceptions=False, client=(host, 4711))
         return httpx.AsyncClient(transport=transport, base_url="http://gateway")
 
@@ -177,3 +187,41 @@ async def test_a_flood_of_one_sender_is_429_and_another_is_heard(client_at, payl
     assert 1 <= int(flood[-1].headers["retry-after"]) <= 100
     assert other.status_code == 202
     assert "ann" not in json.dumps(flood[-1].json())
+
+
+async def test_one_token_asks_models_at_the_rate_of_a_sender(client_at, bearer) -> None:
+    client = client_at("192.0.2.1")
+
+    answers = [await client.get("/v1/models", headers=bearer()) for _ in range(5)]
+    other = await client.get("/v1/models", headers=bearer(sub="bob"))
+
+    assert [answer.status_code for answer in answers] == [200] * 4 + [429]
+    assert int(answers[-1].headers["retry-after"]) >= 1
+    assert other.status_code == 200
+
+
+class CountingReplies(RecordingReplies):
+    """Counts how often somebody began to listen."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count = 0
+
+    def listen(self, message: InboundMessage) -> AbstractAsyncContextManager[ScriptedListening]:
+        self.count += 1
+        return super().listen(message)
+
+
+async def test_a_refused_chat_is_sent_away_before_anybody_listens_for_it(
+    door, client_at, bearer
+) -> None:
+    door.replies = CountingReplies()
+    door.patience = Patience(chat_s=0.01, tick_s=0.01)
+    client = client_at("192.0.2.1")
+
+    answers = [
+        await client.post("/api/chat", json={"content": "hi"}, headers=bearer()) for _ in range(6)
+    ]
+
+    assert [answer.status_code for answer in answers] == [504] * 4 + [429] * 2
+    assert door.replies.count == 4

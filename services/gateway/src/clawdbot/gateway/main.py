@@ -37,6 +37,7 @@ from clawdbot.gateway.adapters.signature import WebhookKey
 from clawdbot.gateway.adapters.webhook import Ages
 from clawdbot.gateway.domain.messages import WEBHOOK
 from clawdbot.gateway.domain.rates import Rates
+from clawdbot.gateway.handlers.callers import Callers
 from clawdbot.gateway.handlers.controls import Controls
 from clawdbot.gateway.handlers.doorkeeper import Doorkeeper
 from clawdbot.gateway.handlers.messages import Accept, Converse, Deliver, Inspect, Patience
@@ -154,7 +155,9 @@ def _endpoints(
         )
     platforms = _platforms(runtime.secrets, settings, accept, connections)
     # The same gate: both are people and programs that wait for an answer.
-    entrance = Entrance(tokens, limits, gate)
+    ids = _key(runtime.secrets, secrets.ID_KEY, IdKey)
+    callers = Callers(rates, waiting_of(settings.rates), ids)
+    entrance = Entrance(tokens, limits, gate, callers)
     openai = OpenAIEndpoints.over(BusInference(runtime.bus), converse, patience, entrance)
     return Endpoints(chat, status, webhook, settings.messages_path, platforms, openai=openai)
 

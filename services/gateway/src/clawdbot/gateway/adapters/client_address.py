@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from ipaddress import IPv6Address, IPv6Network, ip_address
 
 from starlette.types import Scope
@@ -18,6 +19,7 @@ def client_address(scope: Scope) -> str:
     return NOWHERE if not client else _grouped(client[0])
 
 
+@lru_cache(4096)
 def _grouped(host: str) -> str:
     try:
         found = ip_address(host.partition("%")[0])

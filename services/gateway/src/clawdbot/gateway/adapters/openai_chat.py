@@ -50,12 +50,12 @@ class OpenAIChatEndpoint:
     def _events(self, asked: CompletionRequest, request: Request, identity: Identity) -> Events:
         if asked.is_for_assistant:
             submission = submission_of(asked, request.headers, identity)
-            return self._within_bounds(self.assistant(submission))
-        return self._within_bounds(self.complete(asked.model, asked.chat_request()))
+            return self._within_bounds(self.assistant(submission), identity)
+        return self._within_bounds(self.complete(asked.model, asked.chat_request()), identity)
 
-    async def _within_bounds(self, answer: Events) -> Events:
+    async def _within_bounds(self, answer: Events, identity: Identity) -> Events:
         async with aclosing(answer) as events:
-            with self.entrance.gate.enter(), metrics.chats.track_inprogress():
+            with self.entrance.enter(identity), metrics.chats.track_inprogress():
                 async for event in events:
                     if isinstance(event, Accepted):
                         outcome = "accepted" if event.is_new else "repeated"

@@ -55,9 +55,9 @@ class OpenAIEmbeddingsEndpoint:
     async def respond(self, request: Request) -> Response:
         """Return the vectors, or an error of OpenAI's form."""
         try:
-            await self.entrance.identify(request)
+            identity = await self.entrance.identify(request)
             body = read_fields(EmbeddingsBody, await self.entrance.read(request))
-            with self.entrance.gate.enter():
+            with self.entrance.enter(identity):
                 return await while_connected(request, self._answer(body))
         except ClientLeft:
             return Response(status_code=CLIENT_LEFT)

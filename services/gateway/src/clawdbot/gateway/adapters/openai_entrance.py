@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 
 from starlette.requests import Request
@@ -9,6 +11,7 @@ from starlette.requests import Request
 from clawdbot.gateway.adapters.body import BodyLimits, Gate, read_body
 from clawdbot.gateway.adapters.jwt_auth import Identity, Tokens
 from clawdbot.gateway.adapters.strict_json import parse_object
+from clawdbot.gateway.handlers.callers import Callers
 from clawdbot.schema.principal import Scope
 
 
@@ -19,6 +22,8 @@ class Entrance:
     tokens: Tokens
     limits: BodyLimits
     gate: Gate
+    callers: Callers | None = None
+    """None lets every token's holder ask as often as they like."""
 
     async def identify(self, request: Request) -> Identity:
         """Return who asks.
@@ -26,9 +31,12 @@ class Entrance:
         Raises:
             TokenRefused: nobody we know.
             Forbidden: the token is not for talking.
+            Overloaded: its holder asks too often.
         """
         identity = await self.tokens.identify(request)
         identity.require(Scope.CHAT)
+        if self.callers is not None:
+            self.callers.count(identity.tenant, identity.subject)
         return identity
 
     async def read(self, request: Request) -> dict[str, object]:
@@ -38,3 +46,18 @@ class Entrance:
             Rejected: as `read_body` and `parse_object` say.
         """
         return parse_object(await read_body(request, self.limits, self.gate))
+
+    @contextmanager
+    def enter(self, identity: Identity) -> Iterator[None]:
+        """Hold a place to wait for an answer, of all places and of the holder's own.
+
+        Raises:
+            Overloaded: none is free.
+        """
+        with self.gate.enter(), self._own_place(identity):
+            yield
+
+    def _own_place(self, identity: Identity) -> AbstractContextManager[None]:
+        if self.callers is None:
+            return nullcontext()
+        return self.callers.enter(identity.tenant, identity.subject)

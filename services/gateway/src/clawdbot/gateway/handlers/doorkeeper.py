@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import OrderedDict
 from collections.abc import Callable
+from functools import lru_cache
 
 from clawdbot.gateway.domain.rates import Kind, Rates
 from clawdbot.schema.errors import Unavailable
@@ -13,6 +14,7 @@ from clawdbot.schema.ids import IdKey
 KNOWN_S = 600.0
 """How long an address is known after an authentic request."""
 MAX_KNOWN = 65_536
+REMEMBERED = 4096
 
 
 def always() -> bool:
@@ -47,7 +49,8 @@ class Doorkeeper:
         now: Callable[[], float] = time.monotonic,
     ) -> None:
         self._rates = rates
-        self._ids = ids
+        # Platforms and proxies come from few addresses, each many times.
+        self._key = lru_cache(REMEMBERED)(ids.address)
         self._is_exchanging = is_exchanging
         self._now = now
         self._known: OrderedDict[str, float] = OrderedDict()
@@ -60,7 +63,7 @@ class Doorkeeper:
             RateLimited: too many of that address showed nothing yet.
             Unavailable: that cannot be told, as the other replicas are not heard.
         """
-        key = self._ids.address(address)
+        key = self._key(address)
         if self._is_known(key) or not self._rates.limits(Kind.FAILURE):
             return False
         if not self._is_exchanging():
@@ -72,7 +75,7 @@ class Doorkeeper:
 
     def give_back(self, address: str) -> None:
         """Take back what `admit` counted."""
-        self._rates.give_back(Kind.FAILURE, self._ids.address(address), self._now())
+        self._rates.give_back(Kind.FAILURE, self._key(address), self._now())
 
     def fail(self, address: str) -> None:
         """Count a request that showed nothing and was not counted by `admit`.
@@ -80,7 +83,7 @@ class Doorkeeper:
         Raises:
             RateLimited: there were too many.
         """
-        self._rates.take([(Kind.FAILURE, self._ids.address(address))], self._now())
+        self._rates.take([(Kind.FAILURE, self._key(address))], self._now())
 
     def vouch(self, address: str) -> None:
         """Count an authentic request, and know its address from now on.
@@ -88,7 +91,7 @@ class Doorkeeper:
         Raises:
             RateLimited: there were too many.
         """
-        key, now = self._ids.address(address), self._now()
+        key, now = self._key(address), self._now()
         self._known[key] = now + KNOWN_S
         self._known.move_to_end(key)
         if len(self._known) > MAX_KNOWN:

@@ -106,8 +106,23 @@ class Accept:
         """Have `envelope` kept once every screen let it pass; see `__call__`."""
         publish_s = self._patience.publish_s
         latest = deadline.within(publish_s) if deadline else Deadline.after(publish_s)
+        screened = await self.screened(submission, envelope, deadline=latest)
+        return await self.store(submission, screened, deadline=latest)
+
+    async def screened(
+        self, submission: Submission, envelope: Envelope, *, deadline: Deadline | None = None
+    ) -> Envelope:
+        """Return what is to be kept of `envelope`; see `__call__`."""
+        latest = deadline or Deadline.after(self._patience.publish_s)
         for screen in self._screens:
             envelope = await screen(submission, envelope, deadline=latest)
+        return envelope
+
+    async def store(
+        self, submission: Submission, envelope: Envelope, *, deadline: Deadline | None = None
+    ) -> Accepted:
+        """Have what every screen let pass kept; see `__call__`."""
+        latest = deadline or Deadline.after(self._patience.publish_s)
         try:
             accepted = await self._inbox.keep(envelope, deadline=latest)
         except DeadlineExceeded as exc:
@@ -158,9 +173,11 @@ class Converse:
         envelope = self._accept.envelope(submission)
         sender = f"{submission.tenant}.{envelope.principal.user}"
         with self._crowd.enter(sender):
+            # Whoever is sent away needs nobody to listen for them first.
+            envelope = await self._accept.screened(submission, envelope)
             # Listening comes before publishing: a fast answer would otherwise be missed.
             async with self._replies.listen(envelope.message) as listening:
-                accepted = await self._accept.keep(submission, envelope)
+                accepted = await self._accept.store(submission, envelope)
                 yield accepted
                 async for event in self._follow(accepted.message, listening, deadline):
                     yield event
