@@ -7,7 +7,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from clawdbot.schema import edge, executor, memory, messages, streams, subjects, tokens
+from clawdbot.schema import (
+    deliveries,
+    edge,
+    executor,
+    memory,
+    messages,
+    streams,
+    subjects,
+    tokens,
+)
 from clawdbot.schema.streams import Stream
 from clawdbot.schema.wire import Wire
 from scripts.reference.sources import summary
@@ -59,7 +68,7 @@ TOPICS = (
     Topic("call", subjects.call, (messages.CallSignal,)),
     Topic("edge-counts", subjects.edge_counts, (edge.EdgeCounts,)),
 )
-RECORDS: tuple[type[Wire], ...] = (tokens.TokenRecord,)
+RECORDS: tuple[type[Wire], ...] = (deliveries.ReplyDelivery, tokens.TokenRecord)
 """What is kept in buckets and sent to nobody."""
 PARAMETERS = {
     "call_id": "Names a streamed call, as its `Claw-Call` header does.",

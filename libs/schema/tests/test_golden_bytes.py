@@ -19,6 +19,7 @@ import pytest
 
 from clawdbot.schema import (
     controls,
+    deliveries,
     edge,
     errors,
     executor,
@@ -32,7 +33,18 @@ from clawdbot.schema.codec import decode, encode
 from clawdbot.schema.wire import Wire
 
 GOLDEN = Path(__file__).parent / "golden"
-MODULES = (controls, edge, errors, executor, inference, memory, messages, skill, tokens)
+MODULES = (
+    controls,
+    deliveries,
+    edge,
+    errors,
+    executor,
+    inference,
+    memory,
+    messages,
+    skill,
+    tokens,
+)
 
 
 def wire_types() -> list[type[Wire]]:

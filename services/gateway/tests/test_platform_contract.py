@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
@@ -16,6 +17,7 @@ from clawdbot.gateway.adapters.platforms.addresses import SealedAddresses
 from clawdbot.gateway.adapters.platforms.connections import Connection, PlatformSender
 from clawdbot.gateway.adapters.platforms.registry import load, names
 from clawdbot.gateway.adapters.platforms.requests import RawRequest
+from clawdbot.gateway.domain.deliveries import AnswerLost, SendTraits
 from clawdbot.gateway.domain.messages import ReplyPart
 from clawdbot.runtime.config import ConfigError
 from clawdbot.schema.deadline import Deadline
@@ -212,6 +214,13 @@ class Sending:
     async def send(
         self, reply_to, api: Callable[[httpx.Request], httpx.Response], text: str = "hi there"
     ) -> None:
+        async with self.sender(reply_to, api, text) as (sender, part):
+            await sender.send(part, deadline=Deadline.after(5))
+
+    @asynccontextmanager
+    async def sender(
+        self, reply_to, api: Callable[[httpx.Request], httpx.Response], text: str = "hi there"
+    ) -> AsyncIterator[tuple[PlatformSender, ReplyPart]]:
         def play(request: httpx.Request) -> httpx.Response:
             self.requests.append(request)
             return api(request)
@@ -223,8 +232,7 @@ class Sending:
             connection = Connection(account, adapter)
             reply = reply_to(await self._kept(connection, raw), text)
             part = ReplyPart(reply, text, 0, 1, "idempotencykeyofthispart")
-            sender = PlatformSender(connection, SealedAddresses(b"k" * 32))
-            await sender.send(part, deadline=Deadline.after(5))
+            yield PlatformSender(connection, SealedAddresses(b"k" * 32)), part
 
     async def _kept(self, connection: Connection, raw: RawRequest):
         self._door.connections[:] = [connection]
@@ -261,7 +269,8 @@ async def test_a_reply_goes_to_where_the_message_came_from(sending, reply_to, sa
         (httpx.Response(500), Unavailable, None),
         (httpx.Response(502, text="<html>"), Unavailable, None),
         (httpx.ConnectError("refused"), Unavailable, None),
-        (httpx.ReadTimeout("slow"), Unavailable, None),
+        (httpx.ReadTimeout("slow"), AnswerLost, None),
+        (httpx.RemoteProtocolError("cut off"), AnswerLost, None),
         (httpx.Response(400, json={}), Rejected, None),
         (httpx.Response(302, headers={"Location": "https://evil.example"}), Rejected, None),
     ],
@@ -283,4 +292,57 @@ async def test_a_failed_send_says_whether_to_try_again(
         await sending.send(reply_to, fail)
 
     assert error.value.retry_after_s == wait_s
+    # What is in doubt is sent once more at most; nothing else may be taken for it.
+    assert isinstance(error.value, AnswerLost) is (expected is AnswerLost)
     assert not any(secret.decode() in error.value.message for secret in samples.secrets.values())
+
+
+async def test_what_was_sent_is_edited_where_the_adapter_says_so(
+    sending, reply_to, samples
+) -> None:
+    async with sending.sender(reply_to, samples.api) as (sender, part):
+        if not sender.traits(part).edits:
+            with pytest.raises(Rejected):
+                await sender.edit("1", part, deadline=Deadline.after(5))
+            return
+        sent_id = await sender.send(part, deadline=Deadline.after(5))
+        sending.requests.clear()
+        better = replace(part, text="hi again")
+        await sender.edit(sent_id, better, deadline=Deadline.after(5))
+
+    told = [f"{request.url} {request.content.decode()}" for request in sending.requests]
+    assert any("hi again" in said and sent_id in said for said in told)
+
+
+async def test_a_failed_edit_says_whether_to_try_again(sending, reply_to, samples) -> None:
+    answers = iter([httpx.Response(429, headers={"Retry-After": "7"}), httpx.Response(400)])
+    async with sending.sender(reply_to, lambda _: next(answers)) as (sender, part):
+        if not sender.traits(part).edits:
+            pytest.skip("the platform edits nothing")
+        with pytest.raises(Overloaded) as busy:
+            await sender.edit("1", part, deadline=Deadline.after(5))
+        with pytest.raises(Rejected):
+            await sender.edit("1", part, deadline=Deadline.after(5))
+
+    assert busy.value.retry_after_s == 7
+
+
+async def test_typing_is_shown_where_the_adapter_says_so(sending, reply_to, samples) -> None:
+    async with sending.sender(reply_to, samples.api) as (sender, part):
+        adapter = sender._connection.adapter
+        if adapter.capabilities.typing:
+            await sender.show_typing(part, deadline=Deadline.after(5))
+        else:
+            with pytest.raises(Rejected):
+                await sender.show_typing(part, deadline=Deadline.after(5))
+
+    assert len(sending.requests) == int(adapter.capabilities.typing)
+
+
+async def test_an_adapter_says_what_may_be_expected_of_a_send(sending, reply_to, samples) -> None:
+    async with sending.sender(reply_to, samples.api) as (sender, part):
+        traits = sender.traits(part)
+        lost = replace(part, reply=part.reply.model_copy(update={"reply_to": b""}))
+
+        assert (traits.shows_once, traits.edits) == samples.traits
+        assert sender.traits(lost) == SendTraits()

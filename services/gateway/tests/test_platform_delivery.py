@@ -12,9 +12,10 @@ from clawdbot.gateway.adapters.platforms.api import (
     APIRequest,
     PlatformAPI,
 )
+from clawdbot.gateway.adapters.recording import InMemoryDeliveryRecords, RecordingSender
 from clawdbot.gateway.domain.splitting import TextLimit
 from clawdbot.gateway.handlers.platforms import DeliverParts
-from clawdbot.gateway.ports import RecordingSender
+from clawdbot.gateway.handlers.reply_progress import ReplyRecords
 from clawdbot.schema.deadline import Deadline
 from clawdbot.schema.delivery import Delivery
 from clawdbot.schema.errors import (
@@ -24,7 +25,6 @@ from clawdbot.schema.errors import (
     Overloaded,
     Rejected,
     Unavailable,
-    to_wire,
 )
 from clawdbot.schema.ids import Channel, ConversationId, MessageId, Tenant
 from clawdbot.schema.messages import Attachment, OutboundMessage
@@ -44,13 +44,18 @@ def delivery_of(content: str = LONG, **fields: object) -> Delivery[OutboundMessa
         **fields,
     }
     message = OutboundMessage.model_validate(given)
-    return Delivery(message, "claw.out.slack", 1, 1, None, Deadline.after(5))
+    subject = "claw.out.slack.default.conversation.message.0"
+    return Delivery(message, subject, 1, 1, None, Deadline.after(5))
+
+
+def deliverer(sender: RecordingSender) -> DeliverParts:
+    return DeliverParts(sender, TextLimit(128), ReplyRecords(InMemoryDeliveryRecords(), "a"))
 
 
 async def test_a_long_reply_goes_out_in_parts_each_under_its_own_key() -> None:
     sender = RecordingSender()
 
-    await DeliverParts(sender, TextLimit(128)).handle(delivery_of())
+    await deliverer(sender).handle(delivery_of())
 
     assert [part.index for part in sender.sent] == list(range(4))
     assert [part.is_last for part in sender.sent] == [False, False, False, True]
@@ -61,7 +66,7 @@ async def test_a_long_reply_goes_out_in_parts_each_under_its_own_key() -> None:
 async def test_a_retry_goes_on_with_the_part_that_failed() -> None:
     sender = RecordingSender()
     sender.failures = [None, None, Unavailable("the platform is away")]
-    deliver = DeliverParts(sender, TextLimit(128))
+    deliver = deliverer(sender)
 
     with pytest.raises(Unavailable):
         await deliver.handle(delivery_of())
@@ -72,7 +77,7 @@ async def test_a_retry_goes_on_with_the_part_that_failed() -> None:
 
 async def test_a_reply_that_the_broker_delivers_again_is_not_sent_again() -> None:
     sender = RecordingSender()
-    deliver = DeliverParts(sender, TextLimit(128))
+    deliver = deliverer(sender)
 
     await deliver.handle(delivery_of())
     await deliver.handle(delivery_of())
@@ -85,7 +90,7 @@ async def test_the_pace_of_a_platform_slows_a_reply_down_and_fails_it_not() -> N
     busy = Overloaded("one a second", retry_after_s=0.01)
     sender.failures = [None, busy, busy, None, busy]
 
-    await DeliverParts(sender, TextLimit(128)).handle(delivery_of())
+    await deliverer(sender).handle(delivery_of())
 
     assert [part.index for part in sender.sent] == [0, 1, 2, 3]
 
@@ -106,7 +111,7 @@ async def test_a_wait_at_the_start_or_a_long_one_is_the_consumers(
     delivery = dataclasses.replace(delivery_of(), deadline=Deadline.after(left_s))
 
     with pytest.raises(Overloaded):
-        await DeliverParts(sender, TextLimit(128)).handle(delivery)
+        await deliverer(sender).handle(delivery)
 
 
 async def test_another_process_begins_again_under_the_same_keys() -> None:
@@ -114,30 +119,17 @@ async def test_another_process_begins_again_under_the_same_keys() -> None:
     first.failures = [None, Unavailable("the platform is away")]
 
     with pytest.raises(Unavailable):
-        await DeliverParts(first, TextLimit(128)).handle(delivery_of())
-    await DeliverParts(second, TextLimit(128)).handle(delivery_of())
+        await deliverer(first).handle(delivery_of())
+    await deliverer(second).handle(delivery_of())
 
     assert first.sent[0].idempotency_key == second.sent[0].idempotency_key
-
-
-async def test_what_was_given_up_is_forgotten() -> None:
-    sender = RecordingSender()
-    sender.failures = [None, Rejected("blocked")]
-    deliver = DeliverParts(sender, TextLimit(128))
-
-    with pytest.raises(Rejected):
-        await deliver.handle(delivery_of())
-    await deliver.given_up(delivery_of(), to_wire(Rejected("blocked")))
-    await deliver.handle(delivery_of())
-
-    assert [part.index for part in sender.sent] == [0, 0, 1, 2, 3]
 
 
 async def test_a_reply_of_files_alone_is_one_part() -> None:
     sender = RecordingSender()
     files = (Attachment(type="file", url="https://files.example/1"),)
 
-    await DeliverParts(sender, TextLimit(128)).handle(delivery_of("", attachments=files))
+    await deliverer(sender).handle(delivery_of("", attachments=files))
 
     assert [(part.text, part.is_last) for part in sender.sent] == [("", True)]
 

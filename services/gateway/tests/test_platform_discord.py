@@ -684,7 +684,7 @@ class TestEdits:
         api.at = NOW + late_s
         api.messages["1"] = {"content": "before"}
 
-        await speaking().edit("1", "after", address(), deadline=Deadline.after(5))
+        await speaking().edit("1", parts("after")[0], address(), deadline=Deadline.after(5))
 
         assert api.calls == [expected]
         assert api.messages["1"]["content"] == "after"

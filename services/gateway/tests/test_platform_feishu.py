@@ -619,7 +619,7 @@ class TestSending:
         adapter = adapter_of(SAMPLES, tmp_path, client)
         assert isinstance(adapter, Feishu)
 
-        await adapter.edit("om_sent", "better", {}, deadline=Deadline.after(5))
+        await adapter.edit("om_sent", part("better"), {}, deadline=Deadline.after(5))
 
         call = double.calls[-1]
         assert (call.method, call.url.path) == ("PUT", "/open-apis/im/v1/messages/om_sent")

@@ -594,9 +594,9 @@ class TestReplies:
 
         async with httpx.AsyncClient(transport=httpx.MockTransport(slack)) as client:
             adapter: Any = adapter_of(SAMPLES, tmp_path, client)
-            await adapter.edit(ts, "a < b", THREAD, deadline=Deadline.after(5))
+            await adapter.edit(ts, part("a < b"), THREAD, deadline=Deadline.after(5))
             with pytest.raises(Rejected, match="message_not_found"):
-                await adapter.edit("1.2", "a", THREAD, deadline=Deadline.after(5))
+                await adapter.edit("1.2", part("a"), THREAD, deadline=Deadline.after(5))
 
         assert slack.posted == {ts: "a < b"}
 

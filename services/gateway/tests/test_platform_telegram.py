@@ -497,7 +497,7 @@ class TestEditingAndTyping:
         api = BotAPI()
         adapter = await with_api(tmp_path, api)
 
-        await adapter.edit("1366", "better", TOPIC, deadline=Deadline.after(5))
+        await adapter.edit("1366", part("better"), TOPIC, deadline=Deadline.after(5))
 
         ((method, body),) = api.calls
         assert method == "editMessageText"
@@ -510,21 +510,21 @@ class TestEditingAndTyping:
         )
         adapter = await with_api(tmp_path, BotAPI().answers(400, failed(400, text)))
 
-        await adapter.edit("1366", "better", HERE, deadline=Deadline.after(5))
+        await adapter.edit("1366", part("better"), HERE, deadline=Deadline.after(5))
 
     @pytest.mark.parametrize("sent_id", ["", "x", "-1", "\uff11", "1" * 40])
     async def test_an_id_that_is_none_is_rejected(self, tmp_path: Path, sent_id: str) -> None:
         adapter = await with_api(tmp_path, BotAPI())
 
         with pytest.raises(Rejected):
-            await adapter.edit(sent_id, "better", HERE, deadline=Deadline.after(5))
+            await adapter.edit(sent_id, part("better"), HERE, deadline=Deadline.after(5))
 
     async def test_another_failed_edit_is_an_error(self, tmp_path: Path) -> None:
         told = failed(400, "Bad Request: message to edit not found")
         adapter = await with_api(tmp_path, BotAPI().answers(400, told))
 
         with pytest.raises(Rejected):
-            await adapter.edit("1366", "better", HERE, deadline=Deadline.after(5))
+            await adapter.edit("1366", part("better"), HERE, deadline=Deadline.after(5))
 
     async def test_typing_is_shown_in_the_topic(self, tmp_path: Path) -> None:
         api = BotAPI()
@@ -655,7 +655,7 @@ class TestAgainstPythonTelegramBot:
         api = BotAPI()
         adapter = await with_api(tmp_path, api)
         await adapter.send(part("hi"), TOPIC, deadline=Deadline.after(5))
-        await adapter.edit("1366", "better", TOPIC, deadline=Deadline.after(5))
+        await adapter.edit("1366", part("better"), TOPIC, deadline=Deadline.after(5))
         await adapter.show_typing(TOPIC, deadline=Deadline.after(5))
 
         for method, body in api.calls:

@@ -87,6 +87,7 @@ SAMPLES = Samples(
     content="hello",
     ack=HTTPAnswer.of_json({"type": 5}),
     destination=f"/webhooks/{APPLICATION}/{TOKEN}/",
+    traits=(True, True),
     api=lambda _: httpx.Response(200, json={"id": "1100000000000000001"}),
     ignored=(
         payload(option("question", 3, "hi"), member=A_BOT),

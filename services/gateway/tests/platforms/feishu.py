@@ -117,6 +117,7 @@ SAMPLES = Samples(
     ack=ACK,
     api=api,
     destination=MESSAGE_ID,
+    traits=(True, True),
     ignored=(
         event(sender_type="app"),
         event(sender_type="bot"),

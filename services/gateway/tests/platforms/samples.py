@@ -38,6 +38,8 @@ class Samples:
     """The platform's API when all is well."""
     destination: str
     """Stands in the body or URL of a request that replies to `message`: its chat's id."""
+    traits: tuple[bool, bool]
+    """Whether a reply to `message` sent twice shows once, and whether it can be edited."""
     settings: dict[str, object] = field(default_factory=dict)
     redelivered: bytes | None = None
     """`message` as the platform sends it again; None when that is the same bytes."""

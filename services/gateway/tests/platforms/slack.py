@@ -57,6 +57,7 @@ SAMPLES = Samples(
     ack=HTTPAnswer(),
     api=lambda _: httpx.Response(200, json={"ok": True, "channel": CHANNEL, "ts": "1700.0002"}),
     destination=f'"channel": "{CHANNEL}"',
+    traits=(True, True),
     # One mention in a channel arrives as two events.
     redelivered=payload(type="app_mention").replace(b"Ev0PV52K21", b"Ev0PV52K22"),
     ignored=(

@@ -46,6 +46,7 @@ SAMPLES = Samples(
     content="hello",
     ack=HTTPAnswer(),
     destination=EVENT_ID,
+    traits=(True, False),
     api=lambda _: httpx.Response(204),
     ignored=(json.dumps({"type": "user.created", "timestamp": "x", "data": {}}).encode(),),
     signature_headers=("webhook-id", "webhook-timestamp", "webhook-signature"),

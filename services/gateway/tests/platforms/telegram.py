@@ -64,6 +64,7 @@ SAMPLES = Samples(
     ack=HTTPAnswer(),
     api=sent,
     destination='"chat_id": 1111',
+    traits=(False, True),
     ignored=(
         update("edited_message"),
         update("channel_post"),

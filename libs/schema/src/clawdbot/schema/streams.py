@@ -151,11 +151,19 @@ TOKENS = Bucket(
     "API tokens made and revoked; an entry ends with its token",
     entries_expire=True,
 )
+DELIVERIES = Bucket(
+    "deliveries",
+    "gateway",
+    Storage.FILE,
+    OUTBOUND.max_age,
+    "how far each reply is sent to its platform, and its draft",
+)
 BUCKETS = (
     leases(INBOUND),
     progress(INBOUND),
     leases(OUTBOUND),
     progress(OUTBOUND),
+    DELIVERIES,
     Bucket("accounts", "gateway", Storage.FILE, None, "platform accounts"),
     TOKENS,
     Bucket("pairing", "gateway", Storage.FILE, timedelta(hours=1), "one-time pairing codes"),

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import socket
 import ssl
 from collections.abc import Callable
+from contextlib import aclosing
 from functools import partial
-from typing import TypeVar
+from secrets import token_hex
+from typing import NamedTuple, TypeVar
 
 from clawdbot.gateway.adapters.api_tokens import open_tokens
 from clawdbot.gateway.adapters.body import BodyLimits, Gate
@@ -29,6 +33,7 @@ from clawdbot.gateway.adapters.openai_entrance import Entrance
 from clawdbot.gateway.adapters.openai_routes import OpenAIEndpoints
 from clawdbot.gateway.adapters.platforms.addresses import SealedAddresses
 from clawdbot.gateway.adapters.platforms.connections import Connection, PlatformSender, connect
+from clawdbot.gateway.adapters.platforms.delivery_records import BucketDeliveryRecords
 from clawdbot.gateway.adapters.platforms.registry import configured, load, paths
 from clawdbot.gateway.adapters.rate_exchange import RateExchange
 from clawdbot.gateway.adapters.rate_settings import keeping_of, rates_of, waiting_of
@@ -40,9 +45,12 @@ from clawdbot.gateway.domain.rates import Rates
 from clawdbot.gateway.handlers.callers import Callers
 from clawdbot.gateway.handlers.controls import Controls
 from clawdbot.gateway.handlers.doorkeeper import Doorkeeper
+from clawdbot.gateway.handlers.drafts import DraftPace, Line, Quiet
+from clawdbot.gateway.handlers.live_replies import LiveReplies
 from clawdbot.gateway.handlers.messages import Accept, Converse, Deliver, Inspect, Patience
 from clawdbot.gateway.handlers.platforms import DeliverParts, Receive
 from clawdbot.gateway.handlers.rates import RateScreen, UncrowdedInbox
+from clawdbot.gateway.handlers.reply_progress import ReplyRecords
 from clawdbot.gateway.settings import Settings
 from clawdbot.runtime import secrets
 from clawdbot.runtime.config import Config, ConfigError
@@ -50,7 +58,7 @@ from clawdbot.runtime.http_server import HTTPServer, ServerSettings
 from clawdbot.runtime.secrets import Secrets
 from clawdbot.runtime.service import Runtime, main
 from clawdbot.runtime.tls import Certificate
-from clawdbot.schema.ids import IdKey
+from clawdbot.schema.ids import Channel, IdKey
 from clawdbot.schema.messages import OutboundMessage
 from clawdbot.schema.principal import PrincipalSigner
 from clawdbot.schema.streams import OUTBOUND, delivery
@@ -58,12 +66,19 @@ from clawdbot.schema.streams import OUTBOUND, delivery
 K = TypeVar("K")
 
 
+class Chats(NamedTuple):
+    """Accounts of chat platforms, and what shows that their answers are being written."""
+
+    connections: list[Connection]
+    live: LiveReplies | None
+
+
 async def run(config: Config) -> None:
     """Serve until stopped."""
     settings = Settings.of(config)
     async with Runtime.open("gateway", config) as runtime:
         webhook_key = _webhook_key(runtime.secrets, settings)
-        connections = await _connect(runtime, settings)
+        chats = await _chats(runtime, settings)
         if webhook_key is not None and settings.callback_url is not None:
             await _deliver(runtime, settings.callback_url, webhook_key, settings.callback_timeout_s)
         watch = ModelWatch(runtime.bus, settings.chat_model)
@@ -71,7 +86,7 @@ async def run(config: Config) -> None:
         runtime.spawn(watch.run(), name="model-watch")
         rates = rates_of(settings.rates)
         tokens = await open_tokens(runtime, settings.jwt)
-        endpoints = _endpoints(runtime, settings, connections, rates, tokens)
+        endpoints = _endpoints(runtime, settings, chats, rates, tokens)
         app = build_app(endpoints, runtime.health.asgi, _doorkeeper(runtime, rates))
         server_settings = _server(settings, _tls(runtime, settings))
         server = await runtime.enter(HTTPServer.open(app, server_settings))
@@ -87,30 +102,52 @@ def _doorkeeper(runtime: Runtime, rates: Rates) -> Doorkeeper:
     return Doorkeeper(rates, _key(runtime.secrets, secrets.ID_KEY, IdKey), exchange.is_working)
 
 
-async def _connect(runtime: Runtime, settings: Settings) -> list[Connection]:
-    """Speak for each configured account: its adapter, and the delivery of its replies."""
+async def _chats(runtime: Runtime, settings: Settings) -> Chats:
+    """Speak for each configured account by its adapter, and deliver its replies."""
     known = load(settings.platforms.chat)
     accounts = configured(settings.platforms, known, runtime.secrets, settings.public_url)
     connections = [
         await runtime.enter(connect(account, known[account.platform])) for account in accounts
     ]
-    for connection in connections:
-        if connection.adapter.capabilities.replies:
-            await _deliver_parts(runtime, connection)
-    return connections
+    return Chats(connections, await _deliver_to(runtime, connections))
 
 
-async def _deliver_parts(runtime: Runtime, connection: Connection) -> None:
-    sender = PlatformSender(connection, _key(runtime.secrets, secrets.REPLY, SealedAddresses))
-    handler = DeliverParts(sender, connection.adapter.limits.text)
-    consumer = delivery(connection.account.channel)
-    await runtime.consume(OUTBOUND, consumer, OutboundMessage, handler, concurrency=16)
+async def _deliver_to(runtime: Runtime, connections: list[Connection]) -> LiveReplies | None:
+    """Send replies to the accounts that take them, and show there that they are written."""
+    speaking = [each for each in connections if each.adapter.capabilities.replies]
+    if not speaking:
+        return None
+    records = await BucketDeliveryRecords.open(runtime.bus)
+    owner = f"{socket.gethostname()}:{os.getpid()}:{token_hex(4)}"
+    addresses = _key(runtime.secrets, secrets.REPLY, SealedAddresses)
+    lines: dict[Channel, Line] = {}
+    for connection in speaking:
+        sender, limit = PlatformSender(connection, addresses), connection.adapter.limits.text
+        line = _line(connection, sender)
+        progress = ReplyRecords(records, owner, has_drafts=line.edits)
+        handler, channel = DeliverParts(sender, limit, progress), connection.account.channel
+        await runtime.consume(OUTBOUND, delivery(channel), OutboundMessage, handler, concurrency=16)
+        lines[channel] = line
+    live = LiveReplies(BusReplies(runtime.bus), records, lines, owner)
+    return await runtime.enter(aclosing(live))
+
+
+def _line(connection: Connection, sender: PlatformSender) -> Line:
+    can, is_live = connection.adapter.capabilities, connection.account.settings.live_replies
+    return Line(
+        sender,
+        connection.adapter.limits.text,
+        edits=is_live and can.edits,
+        typing_s=can.typing_s if is_live and can.typing else None,
+        pace=DraftPace(edit_s=can.edit_every_s),
+        quiet=Quiet(),
+    )
 
 
 def _endpoints(
     runtime: Runtime,
     settings: Settings,
-    connections: list[Connection],
+    chats: Chats,
     rates: Rates,
     tokens: Tokens,
 ) -> Endpoints:
@@ -153,7 +190,7 @@ def _endpoints(
             links,
             Ages(settings.webhook_max_age_s),
         )
-    platforms = _platforms(runtime.secrets, settings, accept, connections)
+    platforms = _platforms(runtime.secrets, settings, accept, chats)
     # The same gate: both are people and programs that wait for an answer.
     ids = _key(runtime.secrets, secrets.ID_KEY, IdKey)
     callers = Callers(rates, waiting_of(settings.rates), ids)
@@ -163,15 +200,15 @@ def _endpoints(
 
 
 def _platforms(
-    found: Secrets, settings: Settings, accept: Accept, connections: list[Connection]
+    found: Secrets, settings: Settings, accept: Accept, chats: Chats
 ) -> dict[str, PlatformEndpoint]:
-    if not connections:
+    if not chats.connections:
         return {}
-    receive = Receive(accept, _key(found, secrets.REPLY, SealedAddresses))
+    receive = Receive(accept, _key(found, secrets.REPLY, SealedAddresses), chats.live)
     limits = BodyLimits(settings.max_body_bytes, settings.body_timeout_s)
     return {
         path: endpoint
-        for connection in connections
+        for connection in chats.connections
         for endpoint in (PlatformEndpoint(connection, receive, settings.public_url, limits),)
         for path in paths(connection.account)
     }

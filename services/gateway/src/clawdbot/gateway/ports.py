@@ -8,8 +8,10 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Protocol
 
+from clawdbot.gateway.domain.deliveries import Noted, SendTraits
 from clawdbot.gateway.domain.messages import Accepted, Envelope, ReplyPart, Submission
 from clawdbot.schema.deadline import Deadline
+from clawdbot.schema.deliveries import ReplyDelivery
 from clawdbot.schema.errors import ClawdbotError, DeadlineExceeded
 from clawdbot.schema.executor import Approval, ApprovalState, Decision
 from clawdbot.schema.ids import Channel, ConversationId, MessageId, Tenant
@@ -116,13 +118,56 @@ class ReplySeal(Protocol):
 class Sender(Protocol):
     """Sends to one account of a platform."""
 
-    async def send(self, part: ReplyPart, *, deadline: Deadline) -> None:
-        """Send `part`; sent again under the same key it shows once where the platform can tell.
+    def traits(self, part: ReplyPart) -> SendTraits:
+        """Return what may be expected of sending `part`; nothing if it has no address."""
+        ...
+
+    async def send(self, part: ReplyPart, *, deadline: Deadline) -> str | None:
+        """Send `part` and return the platform's id of it, where there is one.
+
+        Raises:
+            AnswerLost: it may show.
+            Retryable: it may work later; it does not show.
+            Rejected: it never will.
+        """
+        ...
+
+    async def edit(self, sent_id: str, part: ReplyPart, *, deadline: Deadline) -> None:
+        """Make the message `sent_id` what `part` is; harmless when it is that already.
 
         Raises:
             Retryable: it may work later.
-            Rejected: it never will.
+            Rejected: it never will; the message may be gone.
         """
+        ...
+
+    async def show_typing(self, part: ReplyPart, *, deadline: Deadline) -> None:
+        """Show for some seconds that the reply is being written; raises as `send`."""
+        ...
+
+
+class DeliveryRecords(Protocol):
+    """Remembers how far each reply is sent, beyond the life of a process."""
+
+    async def read(self, key: str, *, deadline: Deadline) -> Noted | None:
+        """Return the record, or None; raises Unavailable."""
+        ...
+
+    async def write(
+        self, key: str, value: ReplyDelivery, revision: int, *, deadline: Deadline
+    ) -> int | None:
+        """Replace the record at `revision`, 0 for none; return the new revision.
+
+        None means that somebody else changed it. A write that raises Unavailable may be done.
+        """
+        ...
+
+
+class Live(Protocol):
+    """Shows that an answer is being written, as a courtesy."""
+
+    def begin(self, message: InboundMessage) -> None:
+        """Show it for the reply to `message`, if there is room; returns at once."""
         ...
 
 
@@ -275,27 +320,6 @@ class RecordingCallback:
         if self.failure is not None:
             raise self.failure
         self.delivered.append(reply)
-
-
-class RecordingSender:
-    """Notes what would be sent.
-
-    Attributes:
-        sent: the parts, in order.
-        failures: what the next calls raise; None lets one pass.
-    """
-
-    def __init__(self) -> None:
-        self.sent: list[ReplyPart] = []
-        self.failures: list[ClawdbotError | None] = []
-
-    async def send(self, part: ReplyPart, *, deadline: Deadline) -> None:
-        """Note it."""
-        deadline.require()
-        failure = self.failures.pop(0) if self.failures else None
-        if failure is not None:
-            raise failure
-        self.sent.append(part)
 
 
 class ReversingSeal:

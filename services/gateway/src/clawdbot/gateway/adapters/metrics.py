@@ -37,3 +37,8 @@ key_fetches = Counter(
     "Attempts to fetch the keys of API tokens; outcome is fetched or failed",
     ["outcome"],
 )
+live_calls = Counter(
+    "clawdbot_gateway_live_calls_total",
+    "Edits of messages and typing signals, by channel; outcome is done or the error's code",
+    ["channel", "call", "outcome"],
+)

@@ -11,12 +11,21 @@ from typing import Any
 import httpx
 
 from clawdbot.gateway.adapters.http_errors import error_of_status
+from clawdbot.gateway.domain.deliveries import AnswerLost
 from clawdbot.runtime.telemetry import SpanKind, span
 from clawdbot.schema.deadline import Deadline
 from clawdbot.schema.errors import ClawdbotError, Unavailable
 
 MAX_ANSWER_BYTES = 1_048_576
 TIMEOUT_S = 10.0
+NOT_SENT = (
+    httpx.InvalidURL,
+    httpx.UnsupportedProtocol,
+    httpx.ConnectError,
+    httpx.ConnectTimeout,
+    httpx.PoolTimeout,
+)
+"""Failures before the platform saw anything of a request."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +76,7 @@ class PlatformAPI:
 
         Raises:
             Overloaded: the platform asks to wait.
+            AnswerLost: it was reached, and nobody knows what it did.
             Unavailable: it cannot be reached or failed.
             Rejected: it refused for good.
             DeadlineExceeded: there was no time left.
@@ -94,10 +104,12 @@ class PlatformAPI:
                 ) as response,
             ):
                 return APIAnswer(response.status_code, response.headers, await _object(response))
-        except (httpx.HTTPError, httpx.InvalidURL, TimeoutError) as exc:
-            # Without its text and cause: they may name the address, and that a token.
-            kind = type(exc).__name__
-        raise Unavailable(f"{self._who} is not reachable: {kind}")
+        # Without text and cause: they may name the address, and that a token.
+        except NOT_SENT as exc:
+            failure = Unavailable(f"{self._who} is not reachable: {type(exc).__name__}")
+        except (httpx.HTTPError, TimeoutError) as exc:
+            failure = AnswerLost(f"{self._who} did not answer: {type(exc).__name__}")
+        raise failure
 
 
 @dataclass(frozen=True)

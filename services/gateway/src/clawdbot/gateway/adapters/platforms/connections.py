@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import httpx
 
 from clawdbot.gateway.adapters import metrics
 from clawdbot.gateway.adapters.platforms.addresses import SealedAddresses
-from clawdbot.gateway.adapters.platforms.interface import Account, Platform, PlatformAdapter
+from clawdbot.gateway.adapters.platforms.interface import (
+    Account,
+    Address,
+    Editing,
+    Keyed,
+    Platform,
+    PlatformAdapter,
+    ShowsTyping,
+)
+from clawdbot.gateway.domain.deliveries import SendTraits
 from clawdbot.gateway.domain.messages import ReplyPart
 from clawdbot.runtime.config import ConfigError
 from clawdbot.schema.deadline import Deadline
-from clawdbot.schema.errors import ClawdbotError
+from clawdbot.schema.errors import ClawdbotError, Rejected
 
 MAX_CONNECTIONS = 20
 """To one platform at a time; their own limits are lower."""
@@ -54,13 +63,53 @@ class PlatformSender:
         self._connection = connection
         self._addresses = addresses
 
-    async def send(self, part: ReplyPart, *, deadline: Deadline) -> None:
+    def traits(self, part: ReplyPart) -> SendTraits:
+        """Return what the adapter promises."""
+        adapter = self._connection.adapter
+        try:
+            address = self._address(part)
+            if not hasattr(adapter, "traits"):
+                return SendTraits(edits=adapter.capabilities.edits)
+            return cast("Keyed", adapter).traits(part, address)
+        except Rejected:
+            return SendTraits()
+
+    async def send(self, part: ReplyPart, *, deadline: Deadline) -> str | None:
         """Send `part` to the address that came with the message it answers."""
         channel = self._connection.account.channel
         try:
-            address = self._addresses.open(part.reply)
-            await self._connection.adapter.send(part, address, deadline=deadline)
+            adapter = self._connection.adapter
+            sent_id = await adapter.send(part, self._address(part), deadline=deadline)
         except ClawdbotError as exc:
             metrics.sent.labels(channel, exc.code).inc()
             raise
         metrics.sent.labels(channel, "sent").inc()
+        return sent_id
+
+    async def edit(self, sent_id: str, part: ReplyPart, *, deadline: Deadline) -> None:
+        """Edit what was sent there."""
+        if not self._connection.adapter.capabilities.edits:
+            raise Rejected("the platform cannot edit messages")
+        adapter = cast("Editing", self._connection.adapter)
+        await self._counted(
+            "edit", adapter.edit(sent_id, part, self._address(part), deadline=deadline)
+        )
+
+    async def show_typing(self, part: ReplyPart, *, deadline: Deadline) -> None:
+        """Show it there."""
+        if not self._connection.adapter.capabilities.typing:
+            raise Rejected("the platform cannot show typing")
+        adapter = cast("ShowsTyping", self._connection.adapter)
+        await self._counted("typing", adapter.show_typing(self._address(part), deadline=deadline))
+
+    async def _counted(self, call: str, work: Awaitable[None]) -> None:
+        channel = self._connection.account.channel
+        try:
+            await work
+        except ClawdbotError as exc:
+            metrics.live_calls.labels(channel, call, exc.code).inc()
+            raise
+        metrics.live_calls.labels(channel, call, "done").inc()
+
+    def _address(self, part: ReplyPart) -> Address:
+        return self._addresses.open(part.reply)

@@ -34,6 +34,7 @@ from clawdbot.gateway.adapters.platforms.interface import (
 from clawdbot.gateway.adapters.platforms.keys import SecretRule
 from clawdbot.gateway.adapters.platforms.requests import HTTPAnswer, RawRequest, Verified
 from clawdbot.gateway.adapters.strict_json import parse_object
+from clawdbot.gateway.domain.deliveries import SendTraits
 from clawdbot.gateway.domain.messages import ReplyPart
 from clawdbot.gateway.domain.splitting import TextLimit
 from clawdbot.schema.deadline import Deadline
@@ -134,10 +135,17 @@ class Discord:
         to = read_fields(ReplyAddress, address)
         return await self._replies.say(part, to, deadline=deadline)
 
-    async def edit(self, sent_id: str, text: str, address: Address, *, deadline: Deadline) -> None:
-        """Replace the text of an earlier reply."""
+    def traits(self, part: ReplyPart, address: Address) -> SendTraits:
+        """Say that only follow-ups to an interaction have no key."""
+        is_keyed = self._replies.is_keyed(part, read_fields(ReplyAddress, address))
+        return SendTraits(shows_once=is_keyed, edits=True)
+
+    async def edit(
+        self, sent_id: str, part: ReplyPart, address: Address, *, deadline: Deadline
+    ) -> None:
+        """Make an earlier reply what `part` is."""
         to = read_fields(ReplyAddress, address)
-        await self._replies.rewrite(sent_id, text, to, deadline=deadline)
+        await self._replies.rewrite(sent_id, part, to, deadline=deadline)
 
 
 PLATFORM = Platform(

@@ -108,7 +108,7 @@ class Replies:
         """Send `part`; return the message's id."""
         body = _body(part)
         if self._is_open(to):
-            is_first = part.index == 0 and part.reply.part == 0
+            is_first = _replaces_thinking(part)
             method, path = ("PATCH", "/messages/@original") if is_first else ("POST", "")
             try:
                 return await self._by_token(method, path, body, to, deadline)
@@ -117,11 +117,15 @@ class Replies:
         body |= {"nonce": part.idempotency_key[:MAX_NONCE_CHARS], "enforce_nonce": True}
         return await self._by_bot("POST", "", body, to, deadline)
 
+    def is_keyed(self, part: ReplyPart, to: ReplyAddress) -> bool:
+        """Return whether `part`, sent twice, shows once: as an edit, or under a nonce."""
+        return _replaces_thinking(part) or not self._is_open(to)
+
     async def rewrite(
-        self, sent_id: str, text: str, to: ReplyAddress, *, deadline: Deadline
+        self, sent_id: str, part: ReplyPart, to: ReplyAddress, *, deadline: Deadline
     ) -> None:
-        """Replace the text of the message `sent_id`."""
-        body = {"content": text, "allowed_mentions": NO_MENTIONS}
+        """Make the message `sent_id` what `part` is."""
+        body = _body(part)
         path = f"/messages/{quote(sent_id, safe='')}"
         if self._is_open(to):
             await self._by_token("PATCH", path, body, to, deadline)
@@ -171,6 +175,10 @@ def _judged(answer: APIAnswer) -> ClawdbotError | None:
     if answer.status == httpx.codes.NOT_FOUND and code == UNKNOWN_MESSAGE:
         return MessageUnknown("discord does not know the message; somebody may have deleted it")
     return None
+
+
+def _replaces_thinking(part: ReplyPart) -> bool:
+    return part.index == 0 and part.reply.part == 0
 
 
 def _body(part: ReplyPart) -> dict[str, object]:

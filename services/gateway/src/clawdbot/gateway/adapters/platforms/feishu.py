@@ -38,6 +38,7 @@ from clawdbot.gateway.adapters.platforms.interface import (
 from clawdbot.gateway.adapters.platforms.keys import SecretRule
 from clawdbot.gateway.adapters.platforms.requests import HTTPAnswer, RawRequest, Verified
 from clawdbot.gateway.adapters.strict_json import parse_object
+from clawdbot.gateway.domain.deliveries import SendTraits
 from clawdbot.gateway.domain.messages import ReplyPart
 from clawdbot.gateway.domain.splitting import TextLimit, Unit
 from clawdbot.schema.deadline import Deadline
@@ -128,9 +129,20 @@ class Feishu:
         sent_id = sent.get("message_id") if isinstance(sent, dict) else None
         return sent_id if isinstance(sent_id, str) else None
 
-    async def edit(self, sent_id: str, text: str, address: Address, *, deadline: Deadline) -> None:  # noqa: ARG002 -- an id is all that Feishu needs
+    def traits(self, part: ReplyPart, address: Address) -> SendTraits:  # noqa: ARG002 -- the same everywhere
+        """See `Keyed.traits`; a key is known for an hour."""
+        return SendTraits(shows_once=True, edits=True)
+
+    async def edit(
+        self,
+        sent_id: str,
+        part: ReplyPart,
+        address: Address,  # noqa: ARG002 -- an id is all that Feishu needs
+        *,
+        deadline: Deadline,
+    ) -> None:
         """See `Editing.edit`."""
-        await self._api.call("PUT", _path(sent_id), _text(text), deadline=deadline)
+        await self._api.call("PUT", _path(sent_id), _text(part.text), deadline=deadline)
 
 
 PLATFORM = Platform(

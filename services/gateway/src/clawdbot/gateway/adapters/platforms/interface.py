@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict
 
 from clawdbot.gateway.adapters.platforms.keys import Keys, SecretRule
 from clawdbot.gateway.adapters.platforms.requests import HTTPAnswer, RawRequest, Verified
+from clawdbot.gateway.domain.deliveries import SendTraits
 from clawdbot.gateway.domain.messages import ReplyPart
 from clawdbot.gateway.domain.splitting import TextLimit
 from clawdbot.schema.deadline import Deadline
@@ -80,8 +81,12 @@ class Capabilities:
     """Whether `send` works; without it replies are stored and nobody takes them."""
     edits: bool = False
     """Whether the adapter is `Editing` too."""
+    edit_every_s: float = 2.0
+    """Least time between two edits of a message that the platform likes."""
     typing: bool = False
     """Whether the adapter is `ShowsTyping` too."""
+    typing_s: float = 5.0
+    """How long the platform shows it."""
 
 
 class PlatformAdapter(Protocol):
@@ -129,6 +134,7 @@ class PlatformAdapter(Protocol):
         """Send one part of a reply within `limits.text`; return the platform's id of it.
 
         Raises:
+            AnswerLost: it may show; `PlatformAPI` says so.
             Overloaded: not before `retry_after_s`.
             Unavailable: it may work later.
             Rejected: it never will: blocked, gone, not allowed.
@@ -136,11 +142,24 @@ class PlatformAdapter(Protocol):
         ...
 
 
+class Keyed(Protocol):
+    """An adapter that can promise something of a send; without it nothing is promised."""
+
+    def traits(self, part: ReplyPart, address: Address) -> SendTraits:
+        """Return what may be expected of sending `part` to `address`."""
+        ...
+
+
 class Editing(Protocol):
     """An adapter that can rewrite what it sent."""
 
-    async def edit(self, sent_id: str, text: str, address: Address, *, deadline: Deadline) -> None:
-        """Replace the text of what `send` returned `sent_id` for; raises as `send`."""
+    async def edit(
+        self, sent_id: str, part: ReplyPart, address: Address, *, deadline: Deadline
+    ) -> None:
+        """Make what `send` returned `sent_id` for what `part` is; raises as `send`.
+
+        The same content once more is no error.
+        """
         ...
 
 
@@ -156,6 +175,9 @@ class AccountSettings(BaseModel):
     """Keys of an account in `config.yaml`, beside `tenant`; no secrets."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+    live_replies: bool = True
+    """Whether people see typing and a growing draft, where the platform can show it."""
 
 
 S = TypeVar("S", bound=AccountSettings)

@@ -56,6 +56,7 @@ from clawdbot.gateway.adapters.platforms.slack_payloads import (
     said,
 )
 from clawdbot.gateway.adapters.strict_json import parse_object
+from clawdbot.gateway.domain.deliveries import SendTraits
 from clawdbot.gateway.domain.messages import ReplyPart
 from clawdbot.gateway.domain.splitting import TextLimit
 from clawdbot.schema.deadline import Deadline
@@ -191,9 +192,16 @@ class Slack:
         await self._call("/chat.postEphemeral", {**where, "text": escaped(part.text)}, deadline)
         return None
 
-    async def edit(self, sent_id: str, text: str, address: Address, *, deadline: Deadline) -> None:
-        """See `Editing.edit`; what a slash command was answered has no id to edit by."""
-        change = {"channel": address["channel"], "ts": sent_id, "text": escaped(text)}
+    def traits(self, part: ReplyPart, address: Address) -> SendTraits:  # noqa: ARG002 -- as `Keyed`
+        """See `Keyed.traits`; what a slash command is answered has neither key nor id."""
+        has_key = "response_url" not in address
+        return SendTraits(shows_once=has_key, edits=has_key)
+
+    async def edit(
+        self, sent_id: str, part: ReplyPart, address: Address, *, deadline: Deadline
+    ) -> None:
+        """See `Editing.edit`."""
+        change = {"channel": address["channel"], "ts": sent_id, "text": escaped(part.text)}
         await self._call("/chat.update", {**change, "parse": "none"}, deadline)
 
     async def _post(self, part: ReplyPart, address: Address, deadline: Deadline) -> str | None:

@@ -52,6 +52,7 @@ from clawdbot.gateway.adapters.platforms.requests import (
 )
 from clawdbot.gateway.adapters.records import attachments_record, metadata_record
 from clawdbot.gateway.adapters.strict_json import parse_object
+from clawdbot.gateway.domain.deliveries import SendTraits
 from clawdbot.gateway.domain.messages import ReplyPart, place_of
 from clawdbot.gateway.domain.splitting import TextLimit
 from clawdbot.schema.deadline import Deadline
@@ -155,6 +156,10 @@ class StandardWebhooks:
             },
         )
         return Received((message,))
+
+    def traits(self, part: ReplyPart, address: Address) -> SendTraits:  # noqa: ARG002 -- the same everywhere
+        """See `Keyed.traits`: a receiver that keeps to the specification knows the `webhook-id`."""
+        return SendTraits(shows_once=True)
 
     async def send(self, part: ReplyPart, address: Address, *, deadline: Deadline) -> str | None:
         """See `PlatformAdapter.send`; the idempotency key is the `webhook-id`."""

@@ -3,8 +3,8 @@
 The header `X-Telegram-Bot-Api-Secret-Token` is the `secret_token` that setWebhook was given;
 nothing is signed, nothing is dated (an update may be a day old), and any 2xx ends the redeliveries.
 Errors stand in the body, `retry_after` and `migrate_to_chat_id` in its `parameters`. The API knows
-no idempotency key: a reply whose answer was lost, or that is begun anew after a crash, is sent
-twice. Parts go one after the other, and only the failing one is tried again.
+no idempotency key: a part whose answer was lost, or whose sender died before noting it, is sent
+once more, and then never again. Parts go one after the other; only the failing one is tried again.
 
 The bot's token is part of every URL of the API. No URL is logged, raised, traced or shown: see
 `PlatformAPI`; the runtime silences the HTTP client's own log.
@@ -93,7 +93,7 @@ class Telegram:
 
     methods = frozenset({"POST"})
     limits = Limits(TextLimit(MAX_TEXT_UNITS, Unit.UTF16))
-    capabilities = Capabilities(edits=True, typing=True)
+    capabilities = Capabilities(edits=True, typing=True, typing_s=5.0)
     unreadable: HTTPAnswer | None = HTTPAnswer()
 
     def __init__(self, account: Account[TelegramSettings], client: httpx.AsyncClient) -> None:
@@ -163,14 +163,16 @@ class Telegram:
         sent_id = result.get("message_id") if isinstance(result, dict) else None
         return None if sent_id is None else str(sent_id)
 
-    async def edit(self, sent_id: str, text: str, address: Address, *, deadline: Deadline) -> None:
+    async def edit(
+        self, sent_id: str, part: ReplyPart, address: Address, *, deadline: Deadline
+    ) -> None:
         """See `Editing.edit`; the same text once more is no error."""
         if not _SENT_ID.fullmatch(sent_id):
             raise Rejected("telegram has no message with this id")
         body = {
             "chat_id": read_fields(Target, address).chat_id,
             "message_id": int(sent_id),
-            "text": text,
+            "text": part.text,
             "link_preview_options": {"is_disabled": True},
         }
         try:

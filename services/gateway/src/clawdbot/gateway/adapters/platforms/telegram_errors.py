@@ -12,7 +12,8 @@ from http import HTTPStatus
 
 from clawdbot.gateway.adapters.http_errors import LONGEST_WAIT_S, error_of_status
 from clawdbot.gateway.adapters.platforms.api import APIAnswer
-from clawdbot.schema.errors import ClawdbotError, Overloaded, Rejected, Unavailable
+from clawdbot.gateway.domain.deliveries import AnswerLost
+from clawdbot.schema.errors import ClawdbotError, Overloaded, Rejected
 
 WHO = "telegram"
 MAX_CHAT_ID = 2**53
@@ -61,4 +62,4 @@ def _told(parameters: Mapping[str, object]) -> ClawdbotError | None:
 def _in_success(code: object) -> ClawdbotError:
     error = error_of_status(WHO, code) if type(code) is int else None
     # Something between us and Telegram answered: nobody knows whether the message was sent.
-    return error or Unavailable(f"{WHO} gave an answer without a result")
+    return error or AnswerLost(f"{WHO} gave an answer without a result")
