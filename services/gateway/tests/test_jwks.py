@@ -180,3 +180,17 @@ async def test_a_provider_that_does_not_answer_holds_up_only_who_brings_an_unkno
     with pytest.raises(TokenRefused):
         await unknown
     assert keys.failing() is not None
+
+
+async def test_a_token_that_could_not_be_ours_has_nothing_fetched(
+    provider: Provider, keys: PublishedKeys
+) -> None:
+    await keys.fetch()
+    provider.now += REFETCH_AFTER_S
+    other = jwt.encode({}, "a secret of at least thirty-two bytes", headers={"kid": "unknown"})
+
+    for wrong in (other, "a.b.c", "", token(SECOND) + "=" * 9000):
+        with pytest.raises(TokenRefused):
+            await believer(keys).identify_token(wrong)
+
+    assert provider.asked == 1

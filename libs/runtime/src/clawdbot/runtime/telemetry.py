@@ -132,6 +132,13 @@ def _recorded(
             raise
 
 
+def annotate(**attributes: str | int | float | bool) -> None:
+    """Add to what the current span says; dots may be written as double underscores."""
+    current = trace.get_current_span()
+    for name, value in attributes.items():
+        current.set_attribute(name.replace("__", "."), value)
+
+
 def queue_span(name: str, parent: Context | None, stored_at_ns: int) -> None:
     """Record how long a message lay in its stream, from `stored_at_ns` (Unix) until now."""
     waited = _tracer.start_span(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from clawdbot.gateway.adapters.jwks import PublishedKeys
 from clawdbot.gateway.adapters.jwt_auth import Tokens
 from clawdbot.gateway.adapters.jwt_claims import Rules
@@ -13,6 +15,7 @@ from clawdbot.runtime.config_sections import JWTSettings
 from clawdbot.runtime.records import Records
 from clawdbot.runtime.secrets import Secrets
 from clawdbot.runtime.service import Runtime
+from clawdbot.schema.errors import Retryable
 from clawdbot.schema.ids import Tenant
 from clawdbot.schema.streams import TOKENS
 from clawdbot.schema.tokens import TokenRecord
@@ -28,6 +31,9 @@ async def open_tokens(runtime: Runtime, wanted: JWTSettings) -> Tokens:
     keys = await _keys(runtime, wanted)
     revocations = Revocations(await Records.open(runtime.bus, TOKENS, TokenRecord))
     runtime.health.ready_when("revocations", revocations.stale)
+    # So that the first requests find a list; if it cannot be read now, `run` goes on trying.
+    with suppress(Retryable):
+        await revocations.look()
     runtime.spawn(revocations.run(), name="revocations")
     return Tokens(keys, _rules(wanted), revocations)
 

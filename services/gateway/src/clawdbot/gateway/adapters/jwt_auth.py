@@ -20,6 +20,7 @@ from clawdbot.gateway.adapters.jwt_claims import Rules, granted, text, time_of
 from clawdbot.gateway.adapters.jwt_keys import KeySource, VerifyingKey
 from clawdbot.gateway.adapters.refusals import TokenRefused
 from clawdbot.gateway.adapters.revocations import RevocationList
+from clawdbot.runtime.telemetry import annotate
 from clawdbot.schema.errors import Forbidden
 from clawdbot.schema.ids import Tenant
 from clawdbot.schema.principal import Scope
@@ -101,6 +102,8 @@ class Tokens:
         except (jwt.PyJWTError, *_MISREAD) as exc:
             raise _refused() from exc
         self.recheck(identity)
+        if identity.token_id is not None:
+            annotate(clawdbot__token_id=identity.token_id)
         return identity
 
     def recheck(self, identity: Identity) -> None:
