@@ -4,11 +4,13 @@ import asyncio
 
 import pytest
 
-from clawdbot.schema.errors import Conflict, Forbidden
+from clawdbot.schema.errors import Conflict, Forbidden, InvalidMessage
 from clawdbot.schema.memory import (
     AppendRequest,
     ConversationLine,
+    ConversationsRequest,
     EraseRequest,
+    ForgetConversationRequest,
     HistoryRequest,
     Speaker,
 )
@@ -97,3 +99,94 @@ async def test_erasing_a_user_takes_lines_of_all_conversations(service: Service)
     assert (reply.memories, reply.lines) == (0, 2)
     assert await heard(service) == []
     assert await heard(service, by=call("bob")) == ["a"]
+
+
+async def listed(service: Service, by: Call | None = None, **page: object) -> list[str]:
+    request = ConversationsRequest.model_validate(page)
+    reply = await service.conversations.list_latest(request, by or call())
+    return [each.id for each in reply.conversations]
+
+
+async def test_conversations_are_listed_latest_first_a_page_at_a_time(service: Service) -> None:
+    for at, room in enumerate(("old", "middle", "new", "same"), 1):
+        said = line("a").model_copy(update={"said_at_ms": min(at, 3)})
+        await say(service, said, by=call(conversation=room))
+    await say(service, line("b").model_copy(update={"said_at_ms": 9}), by=call(conversation="old"))
+
+    first = await service.conversations.list_latest(ConversationsRequest(limit=2), call())
+    last = first.conversations[-1]
+    rest = await listed(service, before_ms=last.updated_at_ms, before_id=last.id)
+
+    assert [each.id for each in first.conversations] == ["old", "same"]
+    assert (first.conversations[0].length, first.conversations[0].started_at_ms) == (2, 1)
+    assert rest == ["new", "middle"]
+
+
+async def test_a_conversation_keeps_the_first_name_that_it_is_given(service: Service) -> None:
+    for name in (None, "holiday", "work"):
+        lines = (line(f"line-{name}"),)
+        request = AppendRequest(lines=lines, conversation_name=name)
+        await service.conversations.append(request, call())
+
+    reply = await service.conversations.list_latest(ConversationsRequest(), call())
+
+    assert [each.name for each in reply.conversations] == ["holiday"]
+
+
+async def test_lines_before_a_line_are_the_page_before(service: Service) -> None:
+    await say(service, *(line(name) for name in "abcde"))
+
+    request = HistoryRequest(limit=2, before_id="d")
+    page = await service.conversations.history(request, call())
+    unknown = await service.conversations.history(HistoryRequest(before_id="z"), call())
+
+    assert [each.id for each in page.lines] == ["b", "c"]
+    assert not unknown.lines
+
+
+async def test_a_forgotten_conversation_is_gone_and_others_stay(service: Service) -> None:
+    for room in ("one", "two"):
+        await say(service, line("a"), line("b"), by=call(conversation=room))
+
+    forget = ForgetConversationRequest()
+    gone = await service.conversations.forget(forget, call(conversation="one"))
+    again = await service.conversations.forget(forget, call(conversation="one"))
+
+    assert (gone.lines, again.lines) == (2, 0)
+    assert await listed(service) == ["two"]
+    assert await heard(service, by=call(conversation="one")) == []
+    assert await heard(service, by=call(conversation="two")) == ["a", "b"]
+
+
+async def test_nobody_sees_or_forgets_the_conversations_of_others(service: Service) -> None:
+    await say(service, line("a"))
+    others = (call(user="bob"), call(tenant="rival"))
+
+    for other in others:
+        assert await listed(service, by=other) == []
+        forgotten = await service.conversations.forget(ForgetConversationRequest(), other)
+        assert forgotten.lines == 0
+    assert await listed(service) == ["room"]
+
+
+async def test_erasing_a_user_erases_the_list_of_their_conversations(service: Service) -> None:
+    await say(service, line("a"))
+
+    await service.memories.erase(EraseRequest(), call())
+
+    assert await listed(service) == []
+
+
+async def test_half_of_a_pages_end_is_refused(service: Service) -> None:
+    with pytest.raises(InvalidMessage):
+        await listed(service, before_ms=1)
+
+
+async def test_listing_needs_the_right_to_read_and_forgetting_that_to_write(
+    service: Service,
+) -> None:
+    with pytest.raises(Forbidden):
+        await listed(service, by=call(scopes=frozenset({Scope.CHAT})))
+    with pytest.raises(Forbidden):
+        reader = call(scopes=frozenset({Scope.MEMORY_READ}))
+        await service.conversations.forget(ForgetConversationRequest(), reader)

@@ -9,6 +9,7 @@ from enum import StrEnum
 
 from pydantic import Field, JsonValue
 
+from clawdbot.schema.ids import ConversationId
 from clawdbot.schema.messages import MAX_CONTENT_CHARS
 from clawdbot.schema.rpc import Rpc
 from clawdbot.schema.wire import Wire
@@ -166,6 +167,8 @@ class AppendRequest(Wire):
     SCHEMA = "append_request/1"
 
     lines: tuple[ConversationLine, ...] = Field(min_length=1, max_length=64)
+    conversation_name: str | None = Field(default=None, max_length=256)
+    """What the user calls the conversation; kept when it is given for the first time."""
 
 
 class AppendReply(Wire):
@@ -182,6 +185,8 @@ class HistoryRequest(Wire):
     SCHEMA = "history_request/1"
 
     limit: int = Field(default=20, ge=1, le=500)
+    before_id: str | None = None
+    """Only lines before the one with this id; an unknown id has none before it."""
 
 
 class HistoryReply(Wire):
@@ -190,6 +195,54 @@ class HistoryReply(Wire):
     SCHEMA = "history_reply/1"
 
     lines: tuple[ConversationLine, ...]
+
+
+class ConversationSummary(Wire):
+    """What is known of one conversation."""
+
+    SCHEMA = "conversation_summary/1"
+
+    id: ConversationId
+    name: str | None = None
+    """As its user calls it."""
+    length: int
+    """How many lines it has."""
+    started_at_ms: int
+    updated_at_ms: int
+
+
+class ConversationsRequest(Wire):
+    """Asks for the principal's conversations, the latest first, a page at a time."""
+
+    SCHEMA = "conversations_request/1"
+
+    limit: int = Field(default=50, ge=1, le=200)
+    before_ms: int | None = None
+    """Only conversations that rest since before this, or since it with an id below `before_id`."""
+    before_id: str | None = None
+    """Id of the last conversation of the page before, with `before_ms` its latest line's time."""
+
+
+class ConversationsReply(Wire):
+    """One page."""
+
+    SCHEMA = "conversations_reply/1"
+
+    conversations: tuple[ConversationSummary, ...]
+
+
+class ForgetConversationRequest(Wire):
+    """Erases the lines of the principal's conversation; memories made from them stay."""
+
+    SCHEMA = "forget_conversation_request/1"
+
+
+class ForgetConversationReply(Wire):
+    """How many lines there were."""
+
+    SCHEMA = "forget_conversation_reply/1"
+
+    lines: int
 
 
 class EraseRequest(Wire):
@@ -226,4 +279,14 @@ FORGET = Rpc(SERVICE, "forget", ForgetRequest, ForgetReply, needs_principal=True
 LIST = Rpc(SERVICE, "list", ListRequest, ListReply, needs_principal=True)
 APPEND = Rpc(SERVICE, "append", AppendRequest, AppendReply, needs_principal=True)
 HISTORY = Rpc(SERVICE, "history", HistoryRequest, HistoryReply, needs_principal=True)
+CONVERSATIONS = Rpc(
+    SERVICE, "conversations", ConversationsRequest, ConversationsReply, needs_principal=True
+)
+FORGET_CONVERSATION = Rpc(
+    SERVICE,
+    "forget_conversation",
+    ForgetConversationRequest,
+    ForgetConversationReply,
+    needs_principal=True,
+)
 ERASE = Rpc(SERVICE, "erase", EraseRequest, EraseReply, needs_principal=True)

@@ -50,6 +50,8 @@ class InboundMessage(Wire):
     conversation_id: ConversationId
     channel: Channel
     """The platform account it came by, and its reply goes back by."""
+    conversation_name: str | None = Field(default=None, max_length=256)
+    """The conversation as its user calls it, where they do; its id cannot be read back."""
     thread_id: str | None = Field(default=None, max_length=256)
     reply_to: bytes | None = Field(default=None, max_length=16_384)
     """The channel's own reply address; opaque to everyone else, encrypted if it holds a token."""

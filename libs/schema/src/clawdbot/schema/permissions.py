@@ -101,6 +101,7 @@ TABLE: dict[str, Permission] = {
             subjects.edge_counts(),
             *_ask("executor", "decide", "approvals", "status"),
             *_ask("memory", "list", "forget", "erase"),
+            *_ask("memory", "conversations", "history", "forget_conversation"),
             *_ask("inference", "models"),
             *_ask_any("inference", "chat", "count", "embed"),
             subjects.calls_of("inference"),

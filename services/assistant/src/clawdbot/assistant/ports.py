@@ -36,8 +36,10 @@ class MemoryService(Protocol):
     async def history(self, limit: int, mandate: Mandate) -> tuple[ConversationLine, ...]:
         """Return the newest `limit` lines, oldest of them first."""
 
-    async def append(self, lines: Sequence[ConversationLine], mandate: Mandate) -> None:
-        """Add lines to the conversation; known ids change nothing."""
+    async def append(
+        self, lines: Sequence[ConversationLine], mandate: Mandate, name: str | None = None
+    ) -> None:
+        """Add lines to the conversation, called `name`; known ids change nothing."""
 
     async def remember(self, kept: Memory, mandate: Mandate) -> None:
         """Keep a memory; a known id changes nothing."""

@@ -58,6 +58,8 @@ async def run(config: Config) -> None:
         await runtime.respond(rpc.LIST, memories.list_newest)
         await runtime.respond(rpc.APPEND, conversations.append)
         await runtime.respond(rpc.HISTORY, conversations.history)
+        await runtime.respond(rpc.CONVERSATIONS, conversations.list_latest)
+        await runtime.respond(rpc.FORGET_CONVERSATION, conversations.forget)
         await runtime.respond(rpc.ERASE, memories.erase)
         runtime.spawn(reembedding.run(), name="re-embedding")
         await runtime.until_stopped()

@@ -13,7 +13,7 @@ from clawdbot.memory.domain.owner import Conversation, Owner, Revision, TimeRang
 from clawdbot.memory.domain.records import Backlogged, Embedding, Record, Vector
 from clawdbot.schema.deadline import Deadline
 from clawdbot.schema.ids import Tenant
-from clawdbot.schema.memory import ConversationLine, Memory
+from clawdbot.schema.memory import ConversationLine, ConversationSummary, Memory
 
 
 class Written(NamedTuple):
@@ -177,14 +177,36 @@ class VectorSource(Protocol):
 class ConversationStore(Protocol):
     """The lines of conversations, in order."""
 
-    async def append(self, conversation: Conversation, lines: Sequence[ConversationLine]) -> int:
+    async def append(
+        self, conversation: Conversation, lines: Sequence[ConversationLine], name: str | None
+    ) -> int:
         """Add the lines not there yet, all or none, and return how many there are now.
+
+        The conversation's name is kept when it is given for the first time.
 
         Raises:
             Conflict: a line's id is taken by another line.
         """
         ...
 
-    async def history(self, conversation: Conversation, limit: int) -> Sequence[ConversationLine]:
-        """Return the newest lines, oldest of them first."""
+    async def history(
+        self, conversation: Conversation, limit: int, before_id: str | None
+    ) -> Sequence[ConversationLine]:
+        """Return the newest lines, or those before one of them; the oldest of them first."""
+        ...
+
+    async def list_latest(
+        self, owner: Owner, limit: int, before: tuple[int, str] | None
+    ) -> Sequence[ConversationSummary]:
+        """Return the conversations by their latest line's time and id, the latest first.
+
+        Args:
+            owner: whose.
+            limit: how many at most.
+            before: time (Unix milliseconds) and id of the conversation that these come after.
+        """
+        ...
+
+    async def forget(self, conversation: Conversation) -> int:
+        """Erase the conversation and return how many lines it had."""
         ...

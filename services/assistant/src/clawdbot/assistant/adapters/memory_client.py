@@ -31,9 +31,11 @@ class MemoryClient:
         )
         return reply.lines
 
-    async def append(self, lines: Sequence[ConversationLine], mandate: Mandate) -> None:
-        """Add lines to the conversation; known ids change nothing."""
-        request = memory.AppendRequest(lines=tuple(lines))
+    async def append(
+        self, lines: Sequence[ConversationLine], mandate: Mandate, name: str | None = None
+    ) -> None:
+        """Add lines to the conversation, called `name`; known ids change nothing."""
+        request = memory.AppendRequest(lines=tuple(lines), conversation_name=name)
         await self._bus.call(
             memory.APPEND, request, deadline=mandate.deadline, principal=mandate.principal
         )

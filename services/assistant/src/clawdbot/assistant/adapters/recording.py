@@ -69,6 +69,7 @@ class InMemoryMemory:
         self.queries: list[str] = []
         self.memories: dict[str, Memory] = {}
         self.lines: dict[str, ConversationLine] = {}
+        self.conversation_name: str | None = None
 
     async def recall(self, query: str, limit: int, mandate: Mandate) -> RecallReply:
         """Return the first `limit` memories, whatever the query."""
@@ -82,9 +83,12 @@ class InMemoryMemory:
         self._recorder.note("history", mandate)
         return tuple(self.lines.values())[-limit:]
 
-    async def append(self, lines: Sequence[ConversationLine], mandate: Mandate) -> None:
+    async def append(
+        self, lines: Sequence[ConversationLine], mandate: Mandate, name: str | None = None
+    ) -> None:
         """Add lines whose id is new."""
         self._recorder.note("append", mandate)
+        self.conversation_name = name
         for line in lines:
             self.lines.setdefault(line.id, line)
 

@@ -175,7 +175,7 @@ class Turns:
     async def _keep(self, turn: Turn, answer: Answer) -> None:
         memory = self._ports.memory
         lines = turn.lines(answer.content, self._ports.now_ms())
-        await memory.append(lines, self._call(turn))
+        await memory.append(lines, self._call(turn), turn.message.conversation_name)
         statement = turn.statement()
         if statement is not None:
             await memory.remember(statement, self._call(turn))

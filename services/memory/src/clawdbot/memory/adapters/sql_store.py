@@ -10,8 +10,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from clawdbot.memory.adapters import forgotten, metrics, rows
 from clawdbot.memory.adapters.key_ring import KeyRing
 from clawdbot.memory.adapters.sql_database import SQLDatabase, advanced, current
+from clawdbot.memory.adapters.tables import conversations, lines, memories, memory_terms
 from clawdbot.memory.adapters.tables import forgotten as forgotten_ids
-from clawdbot.memory.adapters.tables import lines, memories, memory_terms
 from clawdbot.memory.adapters.threads import to_end
 from clawdbot.memory.domain.owner import Owner, Revision
 from clawdbot.memory.domain.records import Record
@@ -98,6 +98,7 @@ class SQLMemoryStore:
             await connection.execute(delete(forgotten_ids).where(owned(forgotten_ids, owner)))
             kept = await connection.execute(delete(memories).where(owned(memories, owner)))
             said = await connection.execute(delete(lines).where(owned(lines, owner)))
+            await connection.execute(delete(conversations).where(owned(conversations, owner)))
             erased = Erased(kept.rowcount, said.rowcount, await advanced(connection, owner.tenant))
         await self._database.scrub()
         return erased
@@ -109,6 +110,7 @@ class SQLMemoryStore:
             await connection.execute(delete(forgotten_ids).where(forgotten_ids.c.tenant == tenant))
             kept = await connection.execute(delete(memories).where(memories.c.tenant == tenant))
             said = await connection.execute(delete(lines).where(lines.c.tenant == tenant))
+            await connection.execute(delete(conversations).where(conversations.c.tenant == tenant))
             erased = Erased(kept.rowcount, said.rowcount, await advanced(connection, tenant))
         await self._database.scrub()
         return erased

@@ -98,6 +98,17 @@ lines = Table(
     UniqueConstraint("tenant", "user_id", "conversation_id", "position", name="lines_in_order"),
 )
 
+conversations = Table(
+    "conversations",
+    metadata,
+    *_owner(),
+    _key("id"),
+    Column("name", String(256)),
+    Column("started_at", BigInteger, nullable=False),
+    Column("updated_at", BigInteger, nullable=False),
+    Index("conversations_by_time", "tenant", "user_id", "updated_at", "id"),
+)
+
 memory_shards = Table(
     "memory_shards",
     metadata,
