@@ -6,6 +6,11 @@ import os
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import settings
+
+# How long an example takes says more about the machine than about us.
+settings.register_profile("clawdbot", deadline=None)
+settings.load_profile("clawdbot")
 
 NEEDS = {"stack": "broker", "broker": "broker", "models_dir": "models", "sandbox": "sandbox"}
 """Fixture to marker."""
