@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import json
 import math
+import re
 import struct
 from base64 import b64decode
 from collections.abc import Callable, Iterator
+from typing import Annotated, Any, Literal
 
 import openai
 import pytest
 from openai import OpenAI
-from openai.types.chat import ChatCompletionMessageParam
+from openai.types.chat import (
+    ChatCompletionMessageParam,
+    ChatCompletionToolChoiceOptionParam,
+    ChatCompletionToolParam,
+)
+from pydantic import BaseModel, ConfigDict, Field
 
-from tests.integration.system import System
+from tests.integration.system import ROOT, System
 
 BARE = "smollm2-135m-instruct"
 EMBEDDER = "multilingual-e5-small"
@@ -177,6 +185,158 @@ def test_the_assistant_streams_its_stored_answer(client: OpenAI) -> None:
     assert len(chunks) > 4
     assert again.choices[0].message.content == text
     assert last.usage == again.usage
+
+
+class Person(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    name: Annotated[str, Field(max_length=20)]
+    age: Annotated[int, Field(ge=0, le=150)]
+    mood: Literal["happy", "sad"]
+
+
+WEATHER: ChatCompletionToolParam = {
+    "type": "function",
+    "function": {
+        "name": "get_weather",
+        "description": "Get the weather of a city.",
+        "parameters": {
+            "type": "object",
+            "properties": {
+                "city": {"type": "string", "maxLength": 30},
+                "unit": {"$ref": "#/$defs/unit"},
+            },
+            "required": ["city", "unit"],
+            "additionalProperties": False,
+            "$defs": {"unit": {"enum": ["C", "F"]}},
+        },
+    },
+}
+CLOCK: ChatCompletionToolParam = {
+    "type": "function",
+    "function": {"name": "get-time", "description": "Get the time of day."},
+}
+
+
+def test_an_answer_follows_its_schema(client: OpenAI) -> None:
+    parsed = client.chat.completions.parse(
+        model=BARE,
+        messages=said("Ada is 36 years old and smiles. Describe her as JSON."),
+        response_format=Person,
+        temperature=0,
+    )
+    whole = client.chat.completions.create(
+        model=BARE,
+        messages=said("Describe a cat as JSON."),
+        response_format={"type": "json_object"},
+        temperature=0,
+        max_tokens=200,
+    )
+
+    assert parsed.choices[0].finish_reason == "stop"
+    assert isinstance(parsed.choices[0].message.parsed, Person)
+    assert (whole.choices[0].message.content or "").startswith("{")
+
+
+def test_a_schema_that_cannot_be_followed_is_a_bad_request(client: OpenAI) -> None:
+    def ask(schema: dict[str, object]) -> None:
+        form = {"type": "json_schema", "json_schema": {"name": "x", "schema": schema}}
+        client.chat.completions.create(model=BARE, messages=CAPITAL, response_format=form)
+
+    with pytest.raises(openai.BadRequestError, match="uniqueItems") as refused:
+        ask({"type": "array", "uniqueItems": True})
+
+    assert refused.value.param == "response_format"
+
+
+@pytest.mark.parametrize(
+    ("choice", "names"),
+    [
+        ("required", {"get_weather", "get-time"}),
+        ({"type": "function", "function": {"name": "get_weather"}}, {"get_weather"}),
+    ],
+    ids=["any", "named"],
+)
+def test_a_required_call_has_the_arguments_of_its_function(
+    client: OpenAI, choice: ChatCompletionToolChoiceOptionParam, names: set[str]
+) -> None:
+    answer = client.chat.completions.create(
+        model=BARE,
+        messages=said("What is the weather in Paris?"),
+        tools=[WEATHER, CLOCK],
+        tool_choice=choice,
+        temperature=0,
+    )
+
+    [made] = answer.choices
+    assert made.finish_reason == "tool_calls"
+    assert made.message.content is None
+    [call] = made.message.tool_calls or []
+    assert call.type == "function"
+    assert call.function.name in names
+    arguments = json.loads(call.function.arguments)
+    assert set(arguments) == ({"city", "unit"} if call.function.name == "get_weather" else set())
+
+
+def test_a_call_streams_and_its_result_is_answered(client: OpenAI) -> None:
+    question = said("What is the weather in Paris?")
+    given: dict[str, Any] = {"model": BARE, "tools": [WEATHER], "temperature": 0}
+    whole = client.chat.completions.create(messages=question, tool_choice="required", **given)
+
+    with client.chat.completions.stream(
+        messages=question, tool_choice="required", **given
+    ) as stream:
+        streamed = stream.get_final_completion()
+    message = streamed.choices[0].message
+    [call] = message.tool_calls or []
+    answered = client.chat.completions.create(
+        messages=[
+            *question,
+            {
+                "role": "assistant",
+                "tool_calls": [call.model_dump(include={"id", "type", "function"})],
+            },
+            {"role": "tool", "tool_call_id": call.id, "content": "Sunny, 24 C."},
+        ],
+        tool_choice="none",
+        **given,
+    )
+
+    [expected] = whole.choices[0].message.tool_calls or []
+    assert call.function.arguments == expected.function.arguments
+    assert streamed.choices[0].finish_reason == "tool_calls"
+    assert answered.choices[0].message.content
+    assert answered.choices[0].message.tool_calls is None
+
+
+def test_a_model_that_may_choose_writes_text_or_a_call(client: OpenAI) -> None:
+    for question in ("What is the weather in Paris?", "What is two plus two?"):
+        [choice] = client.chat.completions.create(
+            model=BARE,
+            messages=said(question),
+            tools=[WEATHER, CLOCK],
+            temperature=0,
+            max_tokens=200,
+        ).choices
+
+        calls = choice.message.tool_calls or []
+        assert bool(calls) != bool(choice.message.content)
+        if choice.finish_reason == "tool_calls":
+            json.loads(calls[0].function.arguments)
+
+
+@pytest.mark.parametrize("page", ["docs/openai.md", "docs/zh/openai.md"])
+def test_the_examples_of_the_documentation_run(system: System, page: str) -> None:
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / page).read_text(), re.DOTALL)
+    code = "\n".join(blocks).replace("http://127.0.0.1:8000", system.url)
+    code = re.sub('api_key="<.*?>"', f'api_key="{system.token("reader")}"', code)
+    names: dict[str, Any] = {"__name__": "examples"}
+
+    exec(compile(code, page, "exec"), names)
+
+    assert names["parsed"].choices[0].message.parsed is not None
+    assert len(names["vectors"].data) == 2
+    names["client"].close()
 
 
 def test_errors_are_the_classes_of_the_client(system: System, client: OpenAI) -> None:

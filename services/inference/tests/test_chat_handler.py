@@ -106,9 +106,20 @@ async def test_long_stop_string_is_refused() -> None:
         await answered(UnencodedChatModel(), request(stop=("x" * 257,)))
 
 
-async def test_json_schema_is_refused_rather_than_ignored() -> None:
-    with pytest.raises(InvalidMessage, match="does not support json_schema"):
-        await answered(RecordingChatModel(), request(json_schema="{}"))
+async def test_the_schema_reaches_the_sampling() -> None:
+    model = RecordingChatModel()
+
+    await answered(model, request(json_schema="{}", is_json_optional=True))
+
+    [sampling] = model.samplings
+    assert (sampling.json_schema, sampling.is_json_optional) == ("{}", True)
+
+
+async def test_json_that_a_stop_string_could_cut_is_refused() -> None:
+    with pytest.raises(InvalidMessage, match="could cut") as refused:
+        await answered(RecordingChatModel(), request(json_schema="{}", stop=("}",)))
+
+    assert refused.value.field == "stop"
 
 
 async def test_leaving_the_answer_closes_generation() -> None:

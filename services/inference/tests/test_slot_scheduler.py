@@ -10,9 +10,16 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from clawdbot.inference.adapters.slot_scheduler import Generation, SlotLimits, SlotScheduler
+from clawdbot.inference.domain.guided_sampling import GuidedSampler
 from clawdbot.inference.domain.sampling import Sampler, Sampling
 from clawdbot.schema.deadline import Deadline
-from clawdbot.schema.errors import ClawdbotError, DeadlineExceeded, Overloaded, Unavailable
+from clawdbot.schema.errors import (
+    ClawdbotError,
+    DeadlineExceeded,
+    InvalidMessage,
+    Overloaded,
+    Unavailable,
+)
 
 VOCABULARY = 97
 STOP = 0
@@ -241,3 +248,43 @@ def test_stopping_tells_everyone() -> None:
     assert all(isinstance(sink.ends[0], Unavailable) for _, sink in made)
     with pytest.raises(Unavailable, match="stopping"):
         scheduling.submit(generation([1])[0])
+
+
+class CountingGuide:
+    """Lets every token but the likely ones through, for a while; then is over, or fails."""
+
+    def __init__(self, length: int, failure: ClawdbotError | None = None) -> None:
+        self.left = length
+        self.failure = failure
+
+    @property
+    def is_over(self) -> bool:
+        return self.left == 0 and self.failure is None
+
+    def allowed(self) -> NDArray[np.bool_]:
+        if self.left == 0 and self.failure is not None:
+            raise self.failure
+        return np.arange(VOCABULARY) == 42
+
+    def take(self, token: int) -> None:
+        self.left -= 1
+
+
+@pytest.mark.parametrize(
+    "failure", [None, InvalidMessage("too complex")], ids=["is over", "cannot go on"]
+)
+def test_a_guided_answer_ends_with_its_guide_and_disturbs_no_other(
+    failure: ClawdbotError | None,
+) -> None:
+    model, _ = scheduler()
+    (guided, guided_sink), (free, free_sink) = generation([5]), generation(long_prompt(), 30)
+    guided.sampler = GuidedSampler(Sampling(), CountingGuide(3, failure))
+    model.submit(guided)
+    model.submit(free)
+
+    while model.step():
+        continue
+
+    assert guided_sink.tokens == [42, 42, 42]
+    assert guided_sink.ends == [failure]
+    assert free_sink.tokens == alone(long_prompt(), 30)

@@ -41,7 +41,9 @@ class ChatRequest(Wire):
     seed: int | None = None
     stop: tuple[str, ...] = Field(default=(), max_length=8)
     json_schema: str | None = None
-    """A JSON Schema that the answer must follow, for models flagged as able."""
+    """A JSON Schema that the answer follows unless it is cut (`FinishReason.LENGTH`)."""
+    is_json_optional: bool = False
+    """Whether text that does not begin with `{` will do as well."""
 
 
 class ChatDelta(Wire):

@@ -19,10 +19,16 @@ from clawdbot.gateway.adapters.openai_entrance import Entrance
 from clawdbot.gateway.adapters.openai_errors import error_record, error_response, request_id
 from clawdbot.gateway.adapters.openai_records import Completion
 from clawdbot.gateway.adapters.openai_requests import CompletionRequest, parse_completion
-from clawdbot.gateway.domain.completions import CompletionEvent, Finished, Piece
+from clawdbot.gateway.domain.completions import (
+    CallBegun,
+    CallPiece,
+    CompletionEvent,
+    Finished,
+    Piece,
+)
 from clawdbot.gateway.domain.messages import OPENAI, Accepted
 from clawdbot.gateway.handlers.completions import AskAssistant, Complete
-from clawdbot.schema.errors import ClawdbotError, Overloaded, Unavailable
+from clawdbot.schema.errors import ClawdbotError, InvalidMessage, Overloaded, Unavailable
 
 Events = AsyncGenerator[CompletionEvent, None]
 DONE = b"data: [DONE]\n\n"
@@ -51,7 +57,8 @@ class OpenAIChatEndpoint:
         if asked.is_for_assistant:
             submission = submission_of(asked, request.headers, identity)
             return self._within_bounds(self.assistant(submission), identity)
-        return self._within_bounds(self.complete(asked.model, asked.chat_request()), identity)
+        answer = self.complete(asked.model, asked.chat_request(), asked.toolbox)
+        return self._within_bounds(answer, identity)
 
     async def _within_bounds(self, answer: Events, identity: Identity) -> Events:
         async with aclosing(answer) as events:
@@ -84,7 +91,7 @@ class _Exchange:
             return Response(status_code=CLIENT_LEFT)
         except ClawdbotError as exc:
             metrics.refused.labels(OPENAI, exc.code).inc()
-            return error_response(exc, is_repeatable=self._is_repeatable(exc))
+            return error_response(self._named(exc), is_repeatable=self._is_repeatable(exc))
 
     async def _whole(self) -> Response:
         async with aclosing(self._events) as events:
@@ -113,12 +120,19 @@ class _Exchange:
                         yield chunk
             except ClawdbotError as exc:
                 metrics.refused.labels(OPENAI, exc.code).inc()
-                yield sse.data(error_record(exc))
+                yield sse.data(error_record(self._named(exc)))
 
     def _rendered(self, event: CompletionEvent) -> list[bytes]:
-        if isinstance(event, Piece):
-            return [sse.data(self._completion.piece(event.text))]
-        return self._ended(event) if isinstance(event, Finished) else [sse.HEARTBEAT]
+        match event:
+            case Piece(text):
+                return [sse.data(self._completion.piece(text))]
+            case CallBegun(name):
+                return [sse.data(self._completion.call_begun(name))]
+            case CallPiece(arguments):
+                return [sse.data(self._completion.call_piece(arguments))]
+            case Finished():
+                return self._ended(event)
+        return [sse.HEARTBEAT]
 
     def _ended(self, answer: Finished) -> list[bytes]:
         if answer.rest is None:
@@ -134,6 +148,12 @@ class _Exchange:
 
     def _note(self, event: CompletionEvent) -> None:
         self._is_kept = self._is_kept or isinstance(event, Accepted)
+
+    def _named(self, error: ClawdbotError) -> ClawdbotError:
+        """Return `error` as it is to whoever sent tools, and never saw the schema of a call."""
+        if error.field != "json_schema" or self._asked.toolbox is None:
+            return error
+        return InvalidMessage(error.message, field="tools", fix=error.fix)
 
     def _is_repeatable(self, error: ClawdbotError) -> bool:
         """Whether the same request again does not become a second message."""

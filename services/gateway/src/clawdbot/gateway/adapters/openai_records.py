@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from clawdbot.gateway.domain.completions import Finished, OfferedModel
+from clawdbot.gateway.domain.completions import Finished, OfferedModel, ToolCall
 from clawdbot.schema.messages import Usage
 
 
@@ -26,7 +26,13 @@ class Completion:
 
     def whole(self, answer: Finished) -> dict[str, object]:
         """Return an answer in one piece."""
-        message = {"role": "assistant", "content": answer.text, "refusal": None}
+        message: dict[str, object] = {
+            "role": "assistant",
+            "content": answer.text,
+            "refusal": None,
+        }
+        if answer.call is not None:
+            message |= {"content": None, "tool_calls": [self._call(answer.call)]}
         choice = {
             "index": 0,
             "message": message,
@@ -47,6 +53,15 @@ class Completion:
         """Return a chunk of text."""
         return self._chunk({"content": text})
 
+    def call_begun(self, name: str) -> dict[str, object]:
+        """Return the chunk that begins a call."""
+        return self._chunk({"tool_calls": [{"index": 0, **self._call(ToolCall(name, ""))}]})
+
+    def call_piece(self, arguments: str) -> dict[str, object]:
+        """Return a chunk of a call's arguments."""
+        function = {"arguments": arguments}
+        return self._chunk({"tool_calls": [{"index": 0, "function": function}]})
+
     def ended(self, answer: Finished) -> dict[str, object]:
         """Return the chunk that says why it ended."""
         return self._chunk({}, finish_reason=answer.finish_reason, backend=answer.backend)
@@ -54,6 +69,12 @@ class Completion:
     def usage(self, usage: Usage) -> dict[str, object]:
         """Return the chunk without choices that follows when usage is wanted."""
         return {**self._head("chat.completion.chunk"), "choices": [], "usage": usage_record(usage)}
+
+    def _call(self, call: ToolCall) -> dict[str, object]:
+        function = {"name": call.name, "arguments": call.arguments}
+        # There is one call at most, so that the answer's own id will do.
+        call_id = f"call_{self.id.rpartition('-')[2]}"
+        return {"id": call_id, "type": "function", "function": function}
 
     def _chunk(
         self,

@@ -14,7 +14,9 @@ from pydantic import Field, Strict
 from clawdbot.gateway.adapters.fields import Body, Name, read_fields, storable
 from clawdbot.gateway.adapters.openai_errors import Unsupported
 from clawdbot.gateway.adapters.openai_messages import MessageBody, read_turns
+from clawdbot.gateway.adapters.openai_tools import read_schema, read_toolbox
 from clawdbot.gateway.domain.completions import ASSISTANT
+from clawdbot.gateway.domain.tool_calls import Toolbox
 from clawdbot.schema.errors import InvalidMessage
 from clawdbot.schema.inference import ChatRequest, ChatTurn
 
@@ -38,12 +40,14 @@ _HARMLESS: dict[str, tuple[object, ...]] = {
     "audio": (None,),
     "modalities": (None, [], ["text"]),
     "web_search_options": (None,),
+}
+"""Parameters that change what the answer is, with the values that ask for nothing."""
+_NOT_FOR_ASSISTANT: dict[str, tuple[object, ...]] = {
+    "stop": (None, "", []),
     "tools": (None, []),
     "tool_choice": (None, "none", "auto"),
     "response_format": (None, {"type": "text"}),
 }
-"""Parameters that change what the answer is, with the values that ask for nothing."""
-_NOT_FOR_ASSISTANT: dict[str, tuple[object, ...]] = {"stop": (None, "", [])}
 
 
 class StreamOptions(Body):
@@ -67,6 +71,9 @@ class CompletionBody(Body):
     """Not OpenAI's; other servers have it under this name."""
     seed: Annotated[int, Field(ge=-(2**63), lt=2**63)] | None = None
     stop: object = None
+    tools: object = None
+    tool_choice: object = None
+    response_format: object = None
     stream: bool | None = None
     stream_options: StreamOptions | None = None
     user: Name | None = None
@@ -80,6 +87,9 @@ class CompletionRequest:
     body: CompletionBody
     turns: tuple[ChatTurn, ...]
     stop: tuple[str, ...]
+    json_schema: str | None = None
+    """What the answer has to follow, besides any tools."""
+    toolbox: Toolbox | None = None
 
     @property
     def model(self) -> str:
@@ -106,14 +116,17 @@ class CompletionRequest:
         """Return what a bare model is asked."""
         body = self.body
         wanted = body.max_completion_tokens or body.max_tokens or MOST_TOKENS
+        tools = self.toolbox
         return ChatRequest(
-            messages=self.turns,
+            messages=tools.told(self.turns) if tools else self.turns,
             max_tokens=min(wanted, MOST_TOKENS),
             temperature=1.0 if body.temperature is None else body.temperature,
             top_p=1.0 if body.top_p is None else max(body.top_p, LEAST_TOP_P),
             repetition_penalty=body.repetition_penalty or 1.0,
             seed=body.seed,
             stop=self.stop,
+            json_schema=tools.schema() if tools else self.json_schema,
+            is_json_optional=tools is not None and not tools.is_required,
         )
 
 
@@ -129,7 +142,15 @@ def parse_completion(values: Mapping[str, Any]) -> CompletionRequest:
     _refuse(values, _HARMLESS, "is not supported")
     if body.model == ASSISTANT:
         _refuse(values, _NOT_FOR_ASSISTANT, f"is not supported by the model {ASSISTANT!r}")
-    return CompletionRequest(body, read_turns(body.messages), _stops(body.stop))
+    schema = read_schema(body.response_format)
+    toolbox = read_toolbox(body.tools, body.tool_choice)
+    if schema is not None and toolbox is not None:
+        raise Unsupported(
+            "the parameter 'response_format' cannot be combined with tools",
+            field="response_format",
+            fix="leave it out, or send tool_choice 'none'",
+        )
+    return CompletionRequest(body, read_turns(body.messages), _stops(body.stop), schema, toolbox)
 
 
 def _refuse(

@@ -27,10 +27,34 @@ class Piece:
 
 
 @dataclass(frozen=True)
+class CallBegun:
+    """The answer is a call of this function."""
+
+    name: str
+
+
+@dataclass(frozen=True)
+class CallPiece:
+    """The next characters of a call's arguments."""
+
+    arguments: str
+
+
+@dataclass(frozen=True)
+class ToolCall:
+    """A call that a model wrote."""
+
+    name: str
+    arguments: str
+    """JSON, unless the answer was cut."""
+
+
+@dataclass(frozen=True)
 class Finished:
     """The whole answer."""
 
     text: str
+    """What was written, a call included."""
     rest: str | None
     """What follows the pieces; None when they are not how the answer begins."""
     finish_reason: str
@@ -38,9 +62,11 @@ class Finished:
     usage: Usage
     backend: str | None = None
     """Name and version of the model that wrote it; None when none did."""
+    call: ToolCall | None = None
+    """What the text is, when it is a call."""
 
 
-CompletionEvent = Accepted | Piece | Waiting | Finished
+CompletionEvent = Accepted | Piece | CallBegun | CallPiece | Waiting | Finished
 """Of the assistant `Accepted` first; then pieces and waits, and `Finished` as the last."""
 
 

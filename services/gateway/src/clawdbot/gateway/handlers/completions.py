@@ -16,6 +16,7 @@ from clawdbot.gateway.domain.completions import (
 )
 from clawdbot.gateway.domain.continued_text import ContinuedText
 from clawdbot.gateway.domain.messages import Submission, error_of
+from clawdbot.gateway.domain.tool_calls import CallText, Toolbox
 from clawdbot.gateway.handlers.messages import Converse, Patience
 from clawdbot.gateway.ports import Inference
 from clawdbot.schema.deadline import Deadline
@@ -23,8 +24,10 @@ from clawdbot.schema.errors import Unavailable
 from clawdbot.schema.inference import (
     MAX_TEXTS,
     ChatDelta,
+    ChatDone,
     ChatRequest,
     EmbedRequest,
+    FinishReason,
     ModelState,
     Role,
 )
@@ -78,9 +81,9 @@ class Complete:
         self._patience = patience
 
     async def __call__(
-        self, model: str, request: ChatRequest
+        self, model: str, request: ChatRequest, toolbox: Toolbox | None = None
     ) -> AsyncGenerator[CompletionEvent, None]:
-        """Yield the answer's pieces, then the whole.
+        """Yield the answer's pieces, then the whole; it may be a call when there is a toolbox.
 
         Leaving the generator frees the model.
 
@@ -90,12 +93,11 @@ class Complete:
         """
         deadline = Deadline.after(self._patience.chat_s)
         await self._models.require(model, CHAT)
+        calls = CallText() if toolbox else None
         async with aclosing(self._inference.chat(model, request, deadline=deadline)) as answer:
             async for item in answer:
-                if isinstance(item, ChatDelta):
-                    yield Piece(item.text)
-                else:
-                    yield Finished(item.text, "", item.finish_reason.value, item.usage, item.model)
+                for event in _read(item, calls):
+                    yield event
 
 
 class AskAssistant:
@@ -146,6 +148,18 @@ class Embed:
             rows += _rows(reply.vectors.data, len(request.texts))
             tokens += reply.usage.prompt_tokens
         return Vectors(tuple(rows), tokens)
+
+
+def _read(item: ChatDelta | ChatDone, calls: CallText | None) -> Sequence[CompletionEvent]:
+    if isinstance(item, ChatDelta):
+        return [Piece(item.text)] if calls is None else calls.push(item.text)
+    reason, is_cut = item.finish_reason.value, item.finish_reason is FinishReason.LENGTH
+    if calls is None:
+        return [Finished(item.text, "", reason, item.usage, item.model)]
+    call = calls.call(is_cut=is_cut)
+    reason = reason if call is None or is_cut else "tool_calls"
+    whole = Finished(item.text, "", reason, item.usage, item.model, call)
+    return [*calls.finish(is_cut=is_cut), whole]
 
 
 def _finished(reply: OutboundMessage, text: ContinuedText) -> Finished:

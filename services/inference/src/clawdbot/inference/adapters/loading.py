@@ -16,6 +16,7 @@ from clawdbot.inference.adapters.chat_tokenizer import ChatTokenizer
 from clawdbot.inference.adapters.embed_graph import EmbedGraph
 from clawdbot.inference.adapters.embed_scheduler import EmbedScheduler
 from clawdbot.inference.adapters.embed_tokenizer import EmbedTokenizer
+from clawdbot.inference.adapters.json_guides import JSONGuides
 from clawdbot.inference.adapters.model_card import ChatCard, EmbeddingCard
 from clawdbot.inference.adapters.model_folder import ModelFolder
 from clawdbot.inference.adapters.onnx_chat import ONNXChatModel
@@ -84,17 +85,17 @@ def _chat_in(folder: ModelFolder, name: str, limits: Limits) -> Loaded[ONNXChatM
     card = folder.card(ChatCard)
     folder.verify(card.files)
     variables = {"bos_token": card.bos_token, "eos_token": card.eos_token}
-    tokenizer = ChatTokenizer(
-        _text(folder, model_folder.TOKENIZER), _text(folder, model_folder.TEMPLATE), variables
-    )
+    definition = _text(folder, model_folder.TOKENIZER)
+    tokenizer = ChatTokenizer(definition, _text(folder, model_folder.TEMPLATE), variables)
     session = _session(name, folder, limits)
     capacity = card.capped(limits.context_length)
     graph = CausalGraph(session, slots=limits.slots, capacity=capacity)
     graph.warm_up()
     slots = SlotLimits(slots=limits.slots, max_queue=limits.max_queue)
     scheduler = SlotScheduler(graph, slots, frozenset(card.stop_token_ids), name)
+    guides = JSONGuides(definition, card.stop_token_ids)
     label = f"{name}/{card.version}"
-    model = ONNXChatModel(label, capacity, tokenizer=tokenizer, scheduler=scheduler)
+    model = ONNXChatModel(label, capacity, tokenizer=tokenizer, guides=guides, scheduler=scheduler)
     return Loaded(model, str(card.version), provider(session))
 
 

@@ -8,6 +8,7 @@ from contextlib import aclosing
 
 from clawdbot.inference.adapters import metrics
 from clawdbot.inference.adapters.chat_tokenizer import ChatTokenizer
+from clawdbot.inference.adapters.json_guides import JSONGuides
 from clawdbot.inference.adapters.slot_scheduler import Generation, SlotScheduler
 from clawdbot.inference.adapters.token_stream import TokenStream
 from clawdbot.inference.adapters.worker_thread import WorkerThread
@@ -24,6 +25,7 @@ class ONNXChatModel:
         label: name (the rpc target) and version, such as `name/1`.
         context_length: tokens that prompt and answer may have together.
         tokenizer: of this model.
+        guides: of this model, for answers in JSON.
         scheduler: holds the model.
     """
 
@@ -33,12 +35,14 @@ class ONNXChatModel:
         context_length: int,
         *,
         tokenizer: ChatTokenizer,
+        guides: JSONGuides,
         scheduler: SlotScheduler,
     ) -> None:
         self.label = label
         self.context_length = context_length
         self._name = label.partition("/")[0]
         self._tokenizer = tokenizer
+        self._guides = guides
         self._scheduler = scheduler
         self._thread = WorkerThread(f"chat-{self._name}", scheduler.step)
 
@@ -64,8 +68,9 @@ class ONNXChatModel:
         self, prompt: Sequence[int], sampling: Sampling, *, limit: int, deadline: Deadline
     ) -> AsyncGenerator[int, None]:
         """See `ports.models.ChatModel`."""
+        sampler = await self._sampler(sampling)
         stream = TokenStream(limit)
-        generation = Generation(prompt, Sampler(sampling), limit, deadline, stream)
+        generation = Generation(prompt, sampler, limit, deadline, stream)
         self._scheduler.submit(generation)
         self._thread.wake()
         try:
@@ -76,6 +81,11 @@ class ONNXChatModel:
             generation.is_cancelled = True
             self._thread.wake()
             self._count(len(prompt), generation.count)
+
+    async def _sampler(self, sampling: Sampling) -> Sampler:
+        if sampling.json_schema is None:
+            return Sampler(sampling)
+        return await asyncio.to_thread(self._guides.sampler, sampling)
 
     def decode(self, tokens: Sequence[int]) -> str:
         """See `ports.models.ChatModel`."""

@@ -203,14 +203,18 @@ class SlotScheduler:
 
     def _continues(self, generation: Generation, logits: NDArray[np.float32]) -> bool:
         """Pick and hand over the next token; return whether another is to follow."""
-        token = generation.sampler.pick(logits)
+        try:
+            token = generation.sampler.pick(logits)
+        except ClawdbotError as exc:
+            generation.sink.end(exc)
+            return False
         if token in self._stop_tokens:
             generation.sink.end()
             return False
         generation.sink.put(token)
         generation.last = token
         generation.count += 1
-        if generation.count == generation.limit:
+        if generation.count == generation.limit or generation.sampler.is_complete:
             generation.sink.end()
             return False
         return True

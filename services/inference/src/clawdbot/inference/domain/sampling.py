@@ -25,6 +25,10 @@ class Sampling:
     """
     seed: int | None = None
     """The same seed, prompt and model give the same tokens."""
+    json_schema: str | None = None
+    """A JSON Schema: only tokens that lead to JSON of this form are taken."""
+    is_json_optional: bool = False
+    """Whether text that does not begin with `{` will do as well."""
 
 
 class Sampler:
@@ -36,6 +40,11 @@ class Sampler:
         seed = sampling.seed
         # NumPy takes no negative seed, callers may.
         self._random = np.random.default_rng(None if seed is None else seed % 2**64)
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether nothing may follow, whatever the model wants."""
+        return False
 
     def pick(self, logits: Logits) -> int:
         """Return the next token, and remember it.
@@ -84,5 +93,6 @@ def nucleus(probabilities: NDArray[np.float64], top_p: float) -> NDArray[np.intp
 
 def _drawn(weights: NDArray[np.float64], at: float) -> int:
     sums = np.cumsum(weights)
-    # Rounding may leave the last sum just below the drawn value.
-    return min(int(np.searchsorted(sums, at * sums[-1], side="right")), len(weights) - 1)
+    # Rounding may bring the drawn value up to the last sum, where there is nothing to draw.
+    drawn = min(at * sums[-1], np.nextafter(sums[-1], 0.0))
+    return int(np.searchsorted(sums, drawn, side="right"))

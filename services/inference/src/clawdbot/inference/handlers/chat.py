@@ -46,7 +46,7 @@ class Chat:
             NotFound, Unavailable, Overloaded, DeadlineExceeded: as the model's port says.
         """
         model = self._served.get()
-        _refuse_json_schema(request, model)
+        _refuse_stopped_json(request)
         _refuse_long_stop(request)
         limit_characters = CHARACTERS_PER_TOKEN * model.context_length
         _refuse_longer([request.messages], limit_characters, field="messages")
@@ -80,12 +80,12 @@ class Chat:
         )
 
 
-def _refuse_json_schema(request: ChatRequest, model: ChatModel) -> None:
-    if request.json_schema is not None:
+def _refuse_stopped_json(request: ChatRequest) -> None:
+    if request.json_schema is not None and request.stop:
         raise InvalidMessage(
-            f"model {model.label!r} does not support json_schema",
-            field="json_schema",
-            fix="leave json_schema out, or use a model that is flagged as able",
+            "a stop string could cut the JSON that json_schema asks for",
+            field="stop",
+            fix="leave stop out",
         )
 
 
@@ -125,6 +125,8 @@ def _sampling(request: ChatRequest) -> Sampling:
         top_p=request.top_p,
         repetition_penalty=request.repetition_penalty,
         seed=request.seed,
+        json_schema=request.json_schema,
+        is_json_optional=request.is_json_optional,
     )
 
 

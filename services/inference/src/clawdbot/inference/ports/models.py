@@ -42,6 +42,7 @@ class ChatModel(Protocol):
         Closing the generator frees the model within one step.
 
         Raises:
+            InvalidMessage: the JSON Schema in `sampling` cannot be followed.
             Overloaded: too many wait already.
             DeadlineExceeded: nobody wants the answer any more.
             Unavailable: the model broke down, or the service is stopping.
