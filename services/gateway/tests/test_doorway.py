@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
@@ -10,6 +11,7 @@ from typing import Any
 import httpx
 import pytest
 
+from clawdbot.gateway.adapters.body import BodyLimits
 from clawdbot.gateway.domain.buckets import Limit
 from clawdbot.gateway.domain.crowd import Crowd
 from clawdbot.gateway.domain.rates import Kind, Rates
@@ -225,3 +227,25 @@ async def test_a_refused_chat_is_sent_away_before_anybody_listens_for_it(
 
     assert [answer.status_code for answer in answers] == [504] * 4 + [429] * 2
     assert door.replies.count == 4
+
+
+async def test_bodies_that_never_end_take_no_more_places_than_failures(client_at, door) -> None:
+    door.limits = BodyLimits(4096, 30)
+    client, never = client_at("192.0.2.1"), asyncio.Event()
+
+    class Endless(Body):
+        async def __aiter__(self) -> AsyncIterator[bytes]:
+            self.was_read = True
+            await never.wait()
+            yield b""
+
+    slow = [Endless() for _ in range(FAILURES)]
+    async with asyncio.TaskGroup() as group:
+        asking = [group.create_task(forge(client, body)) for body in slow]
+        while not all(body.was_read for body in slow):
+            await asyncio.sleep(0)
+
+        assert (await forge(client)).status_code == 429
+        never.set()
+
+    assert [task.result().status_code for task in asking] == [401] * FAILURES

@@ -3,8 +3,12 @@ from __future__ import annotations
 import pytest
 from pydantic import ValidationError
 
+from clawdbot.gateway.adapters.rate_settings import limits_of
+from clawdbot.gateway.domain.buckets import Limit
+from clawdbot.gateway.domain.rates import Kind
 from clawdbot.gateway.settings import Settings
 from clawdbot.runtime.config import Config, ConfigError
+from clawdbot.runtime.config_sections import RateSettings
 
 
 def test_the_defaults_are_usable() -> None:
@@ -79,3 +83,18 @@ def test_a_principal_is_believed_as_long_as_its_message_may_wait() -> None:
 def test_nobody_waits_longer_than_a_day() -> None:
     with pytest.raises(ValidationError, match="turn_deadline_s"):
         Config(gateway={"turn_deadline_s": 86_401})
+
+
+def test_every_rate_has_a_limit_unless_it_is_null() -> None:
+    usual = limits_of(RateSettings())
+    without = limits_of(RateSettings(sender_per_s=None, conversation_per_s=None))
+
+    assert usual[Kind.SENDER] == Limit(per_s=10, burst=60)
+    assert usual[Kind.REPETITION] == usual[Kind.CONVERSATION]
+    assert usual.keys() - without.keys() == {Kind.SENDER, Kind.CONVERSATION, Kind.REPETITION}
+
+
+@pytest.mark.parametrize("name", ["sender_per_s", "sender_burst", "failure_per_s", "max_keys"])
+def test_a_limit_of_nothing_is_refused(name: str) -> None:
+    with pytest.raises(ValidationError, match=name):
+        RateSettings(**{name: 0})
