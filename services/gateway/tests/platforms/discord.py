@@ -78,8 +78,16 @@ def handshake(body: bytes, answer: HTTPAnswer) -> tuple[Any, HTTPAnswer]:
 AUTHORIZED = {"type": "APPLICATION_AUTHORIZED", "timestamp": "2024-10-18T14:42:53.064834"}
 A_BOT = {"user": {"id": SENDER, "username": "other", "bot": True}}
 
+
+def pressed(value: str, **changes: object) -> bytes:
+    # Pressed a moment later.
+    told = interaction(type=3, **{"id": str(int(NOW_ID) + (1 << 22)), **changes})
+    return json.dumps({**told, "data": {"custom_id": value, "component_type": 2}}).encode()
+
+
 SAMPLES = Samples(
     platform="discord",
+    pressed=pressed,
     secrets={"public_key": PUBLIC_KEY.encode(), "bot_token": BOT_TOKEN.encode()},
     request=request,
     message=payload(option("question", 3, "hello")),

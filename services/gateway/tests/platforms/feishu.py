@@ -101,8 +101,31 @@ def api(called: httpx.Request) -> httpx.Response:
 
 ANSWERED = HTTPAnswer.of_json({"challenge": "ajls384kdjx98XX"})
 
+
+def pressed(value: str, **changes: object) -> bytes:
+    """Return the event of a press on the card that answers `message`."""
+    header = {
+        "event_id": "f7984f25108f8137722bb63ceexample",
+        "event_type": "card.action.trigger",
+        "create_time": "1700000000123456",
+        "token": TOKEN.decode(),
+        "app_id": "cli_1",
+        "tenant_key": "736588c9260f175e",
+    }
+    event = {
+        "operator": {"open_id": SENDER_ID, "union_id": "on_8ed6", "tenant_key": "736588c9"},
+        "token": "c-295ee57216a5dc9de90fefd0aadb4b1d7dexample",
+        "action": {"value": {"say": value}, "tag": "button"},
+        "host": "im_message",
+        "context": {"open_message_id": "om_sent", "open_chat_id": CHAT_ID},
+        **changes,
+    }
+    return json.dumps({"schema": "2.0", "header": header, "event": event}).encode()
+
+
 SAMPLES = Samples(
     platform="feishu",
+    pressed=pressed,
     settings={"app_id": "cli_1"},
     secrets={
         "encrypt_key": ENCRYPT_KEY,

@@ -40,6 +40,8 @@ class Samples:
     """Stands in the body or URL of a request that replies to `message`: its chat's id."""
     traits: tuple[bool, bool]
     """Whether a reply to `message` sent twice shows once, and whether it can be edited."""
+    pressed: Callable[[str], bytes] | None = None
+    """The same person presses a button with this value, below the reply to `message`."""
     settings: dict[str, object] = field(default_factory=dict)
     redelivered: bytes | None = None
     """`message` as the platform sends it again; None when that is the same bytes."""

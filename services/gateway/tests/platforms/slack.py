@@ -3,6 +3,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
+from urllib.parse import urlencode
 
 import httpx
 
@@ -47,8 +48,35 @@ def _challenge(at: float) -> RawRequest:
     return request(b'{"token":"old","challenge":"3eZbrw1aB","type":"url_verification"}', at)
 
 
+def pressed(value: str, **changes: object) -> bytes:
+    """Return the form of a press below our answer in the thread of `message`."""
+    told = {
+        "type": "block_actions",
+        "user": {"id": USER, "username": "ada", "team_id": "T1DC2JH3J"},
+        "trigger_id": "12466734323.1395872398",
+        "container": {"type": "message_attachment", "message_ts": "1700.0002", "thread_ts": TS},
+        "channel": {"id": CHANNEL, "name": "engines"},
+        "message": {"type": "message", "user": BOT, "ts": "1700.0002", "thread_ts": TS},
+        "response_url": "https://hooks.slack.com/actions/T1DC2JH3J/1/xyz",
+        "actions": [
+            {
+                "type": "button",
+                "action_id": "approve",
+                "block_id": "a1",
+                "text": {"type": "plain_text", "text": "Approve"},
+                "value": value,
+                "action_ts": "1700000000.123456",
+            }
+        ],
+        **changes,
+    }
+    given = {name: value for name, value in told.items() if value is not ...}
+    return urlencode({"payload": json.dumps(given)}).encode()
+
+
 SAMPLES = Samples(
     platform="slack",
+    pressed=pressed,
     secrets={"signing_secret": SIGNING_SECRET, "bot_token": BOT_TOKEN},
     request=request,
     message=payload(),

@@ -54,8 +54,17 @@ PRESSED = update("callback_query", {"id": "4382bfdwdsb323b2d9", "from": PERSON, 
 ACKNOWLEDGED = HTTPAnswer.of_json(
     {"method": "answerCallbackQuery", "callback_query_id": "4382bfdwdsb323b2d9"}
 )
+
+
+def pressed(value: str, **changes: object) -> bytes:
+    below = said(message_id=1366, **{"from": {"id": 123456, "is_bot": True, "first_name": "Claw"}})
+    told = {"id": "4382bfdwdsb323b2d9", "from": PERSON, "message": below, "data": value, **changes}
+    return update("callback_query", told, update_id=10002)
+
+
 SAMPLES = Samples(
     platform="telegram",
+    pressed=pressed,
     secrets={"webhook_secret": SECRET.encode(), "bot_token": TOKEN.encode()},
     request=request,
     message=message(),

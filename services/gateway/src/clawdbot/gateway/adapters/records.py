@@ -35,8 +35,12 @@ def accepted_record(message: InboundMessage, links: Links) -> dict[str, object]:
 
 
 def metadata_record(reply: OutboundMessage) -> dict[str, object]:
-    """Return what a developer wants to know of an answer."""
-    return reply.metadata.model_dump(mode="json", exclude_none=True)
+    """Return what a developer wants to know of an answer, and what it asks to be approved."""
+    record = reply.metadata.model_dump(mode="json", exclude_none=True)
+    if reply.approval is not None:
+        shown = {"code", "rendered", "instruction", "expires_at_ms"}
+        record["approval"] = reply.approval.model_dump(mode="json", include=shown)
+    return record
 
 
 def answer_record(reply: OutboundMessage, conversation_id: str) -> dict[str, object]:

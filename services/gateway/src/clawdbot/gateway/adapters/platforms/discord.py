@@ -2,8 +2,8 @@
 
 A command is acknowledged as deferred within three seconds; the reply then replaces "thinking".
 Discord never sends an interaction again, so one that could not be kept is told so at once, to its
-sender alone. Buttons, modals and autocompletion are acknowledged and mean nothing to us; the same
-endpoint takes webhook events, which are acknowledged too.
+sender alone. Buttons of ours answer approvals; others, modals and autocompletion are acknowledged
+and mean nothing to us; the same endpoint takes webhook events, which are acknowledged too.
 
 Source: Discord, "Overview of Interactions" (signature, PING, 401), "Receiving and Responding"
 (types, callbacks, 3 seconds, 15 minutes), "Webhook Events" (204); 2,000 characters are Unicode
@@ -18,7 +18,11 @@ from collections.abc import Callable
 import httpx
 
 from clawdbot.gateway.adapters.fields import Body, read_fields
-from clawdbot.gateway.adapters.platforms.discord_commands import read_command
+from clawdbot.gateway.adapters.platforms.discord_commands import (
+    presses_ours,
+    read_command,
+    read_press,
+)
 from clawdbot.gateway.adapters.platforms.discord_replies import Replies, ReplyAddress
 from clawdbot.gateway.adapters.platforms.discord_signature import KEY_DIGITS, PublicKeys
 from clawdbot.gateway.adapters.platforms.freshness import fresh_seconds
@@ -86,7 +90,7 @@ class Discord:
 
     methods = frozenset({"POST"})
     limits = Limits(TextLimit(2000))
-    capabilities = Capabilities(edits=True)
+    capabilities = Capabilities(edits=True, buttons=True)
     unreadable: HTTPAnswer | None = UNREADABLE
 
     def __init__(
@@ -123,9 +127,11 @@ class Discord:
         kind = read_fields(Envelope, values)
         if kind.type == EVENT_PING or kind.event is not None:
             return Received(answer=NO_CONTENT)
-        if kind.type != COMMAND:
+        if kind.type == COMPONENT and not presses_ours(values):
+            return Received(answer=ANSWERS[COMPONENT])
+        if kind.type not in {COMMAND, COMPONENT}:
             return Received(answer=ANSWERS.get(kind.type, NO_CONTENT))
-        message = read_command(values)
+        message = read_command(values) if kind.type == COMMAND else read_press(values)
         if message is None:
             return Received(answer=FOR_PEOPLE)
         return Received((message,), answer=DEFERRED, on_failure=FAILED)

@@ -16,6 +16,7 @@ from typing import Annotated
 from pydantic import BeforeValidator, Field
 
 from clawdbot.gateway.adapters.fields import Body, read_fields, storable
+from clawdbot.gateway.adapters.platforms.buttons import is_ours
 from clawdbot.gateway.adapters.platforms.discord_replies import ReplyAddress, Snowflake, Token
 from clawdbot.gateway.adapters.platforms.interface import PlatformMessage
 from clawdbot.schema.errors import InvalidMessage
@@ -28,6 +29,8 @@ THREADS = frozenset({10, 11, 12})
 """Types of channel that are a thread of another one."""
 MEDIA = frozenset({"image", "audio", "video"})
 MAX_NAME_CHARS = 255
+OWN_COMMANDS = frozenset({"approve", "deny"})
+"""Commands whose name is what is said; of others with one text only the text is."""
 
 Text = Annotated[str, BeforeValidator(storable)]
 Value = Annotated[str | int | float | bool | None, BeforeValidator(storable)]
@@ -121,17 +124,40 @@ class Command(Body):
     target_id: Snowflake | None = None
 
 
+class Component(Body):
+    """`data` of a button that somebody pressed."""
+
+    custom_id: Text = ""
+
+
 class Interaction(Body):
-    """An application command as somebody used it."""
+    """What somebody used."""
 
     id: Snowflake
     application_id: Snowflake
     token: Token
-    data: Command
     channel_id: Snowflake | None = None
     channel: Channel | None = None
     member: Member | None = None
     user: User | None = None
+
+
+class Asked(Interaction):
+    """An application command as somebody used it."""
+
+    data: Command
+
+
+class Pressed(Interaction):
+    """A button as somebody pressed it."""
+
+    data: Component
+
+
+class MaybePressed(Body):
+    """As much of a button as tells whose it is."""
+
+    data: Component = Component()
 
 
 def read_command(values: Mapping[str, object]) -> PlatformMessage | None:
@@ -140,22 +166,43 @@ def read_command(values: Mapping[str, object]) -> PlatformMessage | None:
     Raises:
         InvalidMessage: a field that we need is missing or wrong.
     """
-    interaction = read_fields(Interaction, values)
+    asked = read_fields(Asked, values)
+    files = tuple(file.attachment() for file in _files(asked.data))
+    return _message(asked, _content(asked.data), files)
+
+
+def presses_ours(values: Mapping[str, object]) -> bool:
+    """Return whether a button of ours was pressed."""
+    return is_ours(read_fields(MaybePressed, values).data.custom_id)
+
+
+def read_press(values: Mapping[str, object]) -> PlatformMessage | None:
+    """Return what pressing a button says; None when a bot did.
+
+    Raises:
+        InvalidMessage: a field that we need is missing or wrong.
+    """
+    pressed = read_fields(Pressed, values)
+    return _message(pressed, pressed.data.custom_id, ())
+
+
+def _message(
+    interaction: Interaction, content: str, files: tuple[Attachment, ...]
+) -> PlatformMessage | None:
     user = interaction.member.user if interaction.member else interaction.user
     if user is None:
         raise InvalidMessage("the interaction is nobody's", field="user")
     if user.bot:
         return None
     place, thread_id = _place(interaction, user)
-    command = interaction.data
     said_at_ms = (int(interaction.id) >> 22) + DISCORD_EPOCH_MS
     return PlatformMessage(
         event_id=interaction.id,
         sender_id=user.id,
-        content=_content(command),
+        content=content,
         place=place,
         timestamp=said_at_ms // 1000,
-        attachments=tuple(file.attachment() for file in _files(command)),
+        attachments=files,
         thread_id=thread_id,
         address=ReplyAddress(
             application_id=interaction.application_id,
@@ -179,7 +226,8 @@ def _content(command: Command) -> str:
     words, given = [f"/{command.name}"], list(_flat(command.options or []))
     spoken = [option for option in given if option.is_said]
     if len(spoken) == 1 and spoken[0].type == STRING:
-        return str(spoken[0].value)
+        value = str(spoken[0].value)
+        return f"/{command.name} {value}" if command.name in OWN_COMMANDS else value
     words += [option.name for option in given if option.type in SUBCOMMANDS]
     resolved = command.resolved or Resolved()
     lines = [f"{option.name}: {_shown(option, resolved)}" for option in spoken]

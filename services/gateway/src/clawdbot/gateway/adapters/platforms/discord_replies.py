@@ -25,6 +25,7 @@ from pydantic import Field
 from clawdbot.gateway.adapters.fields import Body
 from clawdbot.gateway.adapters.http_errors import LONGEST_WAIT_S
 from clawdbot.gateway.adapters.platforms.api import APIAnswer, APIRequest, PlatformAPI
+from clawdbot.gateway.adapters.platforms.buttons import Button, buttons_of
 from clawdbot.gateway.domain.messages import ReplyPart
 from clawdbot.schema.deadline import Deadline
 from clawdbot.schema.errors import ClawdbotError, Overloaded, Rejected
@@ -38,6 +39,9 @@ SETTLING_S = 5.0
 SETTLING_RETRY_S = 1.0
 MAX_NONCE_CHARS = 25
 MAX_EMBEDS = 10
+ACTION_ROW, BUTTON = 1, 2
+SUCCESS, DANGER = 3, 4
+"""Styles of buttons."""
 MAX_TITLE_CHARS = 256
 MAX_URL_CHARS = 2048
 UNKNOWN_MESSAGE, UNKNOWN_WEBHOOK, INVALID_WEBHOOK_TOKEN = 10008, 10015, 50027
@@ -186,7 +190,14 @@ def _body(part: ReplyPart) -> dict[str, object]:
     files = part.reply.attachments if part.is_last else ()
     if embeds := [_embed(file) for file in files if _can_be_linked(file)][:MAX_EMBEDS]:
         body["embeds"] = embeds
+    if components := [_component(button) for button in buttons_of(part)]:
+        body["components"] = [{"type": ACTION_ROW, "components": components}]
     return body
+
+
+def _component(button: Button) -> dict[str, object]:
+    style = SUCCESS if button.is_approval else DANGER
+    return {"type": BUTTON, "style": style, "label": button.label, "custom_id": button.value}
 
 
 def _can_be_linked(file: Attachment) -> bool:

@@ -5,8 +5,9 @@ a group sends all messages or only those that mention the bot. What apps say is 
 waits 3 s (1 s for the challenge) and sends again after 15 s, 5 min, 1 h and 6 h; it asks to tell
 repeats by `message_id`, not by `event_id`, so that is the message's id here.
 
-Replies are `text`, sent under the part's key as `uuid`, which Feishu takes once within an hour:
-a reply repeated later than that is read twice. Messages can be edited 20 times.
+Replies are `text`, or a card where buttons go with them, sent under the part's key as `uuid`, which
+Feishu takes once within an hour: a reply repeated later than that is read twice. Messages can be
+edited 20 times.
 
 Source: Feishu Open Platform, "Receive message", "Reply message", "Edit message", "Structure of sent
 message content"; see `feishu_envelope`, `feishu_messages` and `feishu_api` for theirs.
@@ -24,6 +25,12 @@ from pydantic import Field
 
 from clawdbot.gateway.adapters.fields import Body, Name, read_fields
 from clawdbot.gateway.adapters.platforms.feishu_api import FeishuAPI
+from clawdbot.gateway.adapters.platforms.feishu_cards import (
+    PRESSED,
+    CardAction,
+    card,
+    message_of_press,
+)
 from clawdbot.gateway.adapters.platforms.feishu_envelope import URL_VERIFICATION, Envelope
 from clawdbot.gateway.adapters.platforms.feishu_messages import MessageEvent, message_of
 from clawdbot.gateway.adapters.platforms.interface import (
@@ -92,7 +99,7 @@ class Feishu:
 
     methods = frozenset({"POST"})
     limits = Limits(TextLimit(TEXT_BYTES, Unit.BYTES), ack_s=2.0)
-    capabilities = Capabilities(edits=True)
+    capabilities = Capabilities(edits=True, buttons=True)
     unreadable: HTTPAnswer | None = ACK
 
     def __init__(self, account: Account[FeishuSettings], client: httpx.AsyncClient) -> None:
@@ -115,14 +122,19 @@ class Feishu:
         if values.get("type") == URL_VERIFICATION:
             challenge = read_fields(Challenge, values).challenge
             return Received(answer=HTTPAnswer.of_json({"challenge": challenge}))
-        if read_fields(Event, values).header.event_type != RECEIVE:
+        event_type = read_fields(Event, values).header.event_type
+        if event_type == PRESSED:
+            press = message_of_press(read_fields(CardAction, values))
+            # Anything in this answer would be shown, or change the card.
+            return Received(() if press is None else (press,), HTTPAnswer.of_json({}))
+        if event_type != RECEIVE:
             return Received(answer=ACK)
         message = message_of(read_fields(MessageReceived, values).event)
         return Received(() if message is None else (message,), ACK)
 
     async def send(self, part: ReplyPart, address: Address, *, deadline: Deadline) -> str | None:
         """See `PlatformAdapter.send`; a reply to a message in a topic stays in it."""
-        body = {**_text(part.text), "uuid": part.idempotency_key}
+        body = {**(card(part) or _text(part.text)), "uuid": part.idempotency_key}
         path = f"{_path(address['message_id'])}/reply"
         answer = await self._api.call("POST", path, body, deadline=deadline)
         sent = answer.data.get("data")

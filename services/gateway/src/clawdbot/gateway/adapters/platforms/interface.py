@@ -87,6 +87,8 @@ class Capabilities:
     """Whether the adapter is `ShowsTyping` too."""
     typing_s: float = 5.0
     """How long the platform shows it."""
+    buttons: bool = False
+    """Whether approvals can be answered by a press (see `buttons`); by word they always can."""
 
 
 class PlatformAdapter(Protocol):

@@ -5,8 +5,8 @@ signing secret, five minutes both ways ("Verifying requests from Slack", slack_s
 SignatureVerifier). Slack wants an answer within 3 s and sends an event again at once, after 1 and
 after 5 minutes ("The Events API"). A mention arrives as `message` and as `app_mention`: channel and
 `ts` make them one. What bots, we ourselves, edits and deletions say is acknowledged and left alone;
-so are interactions such as `block_actions`. A slash command is never sent again, so that a failure
-is told to its sender.
+so are interactions but presses of our buttons. A slash command is never sent again, so that a
+failure is told to its sender; where a press could not be kept, Slack shows a warning sign.
 
 Out: parts go to `chat.postMessage` in the message's thread, under a `client_msg_id` that stays the
 same at each attempt. The method's error table names that id, its argument table does not: sends are
@@ -45,6 +45,7 @@ from clawdbot.gateway.adapters.platforms.requests import (
     Verified,
     refused,
 )
+from clawdbot.gateway.adapters.platforms.slack_actions import Pressed, pressed, shown
 from clawdbot.gateway.adapters.platforms.slack_errors import judge_method, judge_response
 from clawdbot.gateway.adapters.platforms.slack_payloads import (
     Command,
@@ -88,7 +89,7 @@ class Slack:
 
     methods = frozenset({"POST"})
     limits = Limits(TextLimit(MAX_TEXT_CHARS))
-    capabilities = Capabilities(edits=True)
+    capabilities = Capabilities(edits=True, buttons=True)
     unreadable: HTTPAnswer | None = HTTPAnswer()
 
     def __init__(self, account: Account[SlackSettings], client: httpx.AsyncClient) -> None:
@@ -121,9 +122,8 @@ class Slack:
             return self._event(read_fields(Envelope, parse_object(verified.payload)))
         form = parse_form(verified.payload)
         if "payload" in form:
-            # Interactions: read, so that garbage is counted, and acknowledged.
-            read_fields(Envelope, parse_object(form["payload"].encode()))
-            return Received()
+            found = pressed(parse_object(form["payload"].encode()))
+            return Received() if found is None else Received((self._press(found),))
         if "ssl_check" in form:
             return Received()
         return self._command(read_fields(Command, form))
@@ -170,6 +170,24 @@ class Slack:
         told = HTTPAnswer.of_json({"response_type": "ephemeral", "text": NOT_KEPT})
         return Received((message,), shown if is_shared else HTTPAnswer(), on_failure=told)
 
+    def _press(self, button: Pressed) -> PlatformMessage:
+        channel, user = button.channel.id, button.user.id
+        is_private = button.container.is_ephemeral
+        address = {"channel": channel, "thread_ts": button.thread}
+        if is_private:
+            self._require_slack(button.response_url)
+            address = {"response_url": button.response_url, "channel": channel, "user": user}
+        place = (channel, "", user) if is_private and not is_direct(channel) else None
+        return PlatformMessage(
+            event_id=button.trigger_id,
+            sender_id=user,
+            content=button.said,
+            place=place or (channel, button.thread or ""),
+            thread_id=button.thread,
+            address=address,
+            holds_token=is_private,
+        )
+
     def _require_slack(self, url: str) -> None:
         try:
             origin = _origin(url)
@@ -184,12 +202,12 @@ class Slack:
         """See `PlatformAdapter.send`; files are not sent."""
         if "response_url" not in address:
             return await self._post(part, address, deadline)
-        if part.index < MAX_RESPONSES and await self._responded(part.text, address, deadline):
+        if part.index < MAX_RESPONSES and await self._responded(part, address, deadline):
             return None
         if self._visibility == "in_channel":
             return await self._post(part, address, deadline)
         where = {"channel": address["channel"], "user": address["user"]}
-        await self._call("/chat.postEphemeral", {**where, "text": escaped(part.text)}, deadline)
+        await self._call("/chat.postEphemeral", {**where, **_shown(part)}, deadline)
         return None
 
     def traits(self, part: ReplyPart, address: Address) -> SendTraits:  # noqa: ARG002 -- as `Keyed`
@@ -201,14 +219,14 @@ class Slack:
         self, sent_id: str, part: ReplyPart, address: Address, *, deadline: Deadline
     ) -> None:
         """See `Editing.edit`."""
-        change = {"channel": address["channel"], "ts": sent_id, "text": escaped(part.text)}
+        change = {"channel": address["channel"], "ts": sent_id, **_shown(part)}
         await self._call("/chat.update", {**change, "parse": "none"}, deadline)
 
     async def _post(self, part: ReplyPart, address: Address, deadline: Deadline) -> str | None:
         digest = hashlib.sha256(part.idempotency_key.encode()).digest()
         message: dict[str, object] = {
             "channel": address["channel"],
-            "text": escaped(part.text),
+            **_shown(part),
             "client_msg_id": str(uuid.UUID(bytes=digest[:16], version=4)),
             # Slack would fetch each link in the text, and so carry what stands in it outside.
             "unfurl_links": False,
@@ -218,12 +236,12 @@ class Slack:
             message["thread_ts"] = address["thread_ts"]
         return await self._call("/chat.postMessage", message, deadline)
 
-    async def _responded(self, text: str, address: Address, deadline: Deadline) -> bool:
+    async def _responded(self, part: ReplyPart, address: Address, deadline: Deadline) -> bool:
         """Return whether the `response_url` still takes answers."""
         answer = {
             "response_type": self._visibility,
             "replace_original": False,
-            "text": escaped(text),
+            **_shown(part),
             "unfurl_links": False,
             "unfurl_media": False,
         }
@@ -251,6 +269,10 @@ def _challenged(envelope: Envelope) -> Received:
     if envelope.challenge is None:
         raise InvalidMessage("the field 'challenge' is missing", field="challenge")
     return Received(answer=HTTPAnswer.of_json({"challenge": envelope.challenge}))
+
+
+def _shown(part: ReplyPart) -> dict[str, object]:
+    return {"text": escaped(part.text), **shown(part)}
 
 
 def _spoken(command: Command) -> str:

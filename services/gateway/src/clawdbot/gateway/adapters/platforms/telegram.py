@@ -27,6 +27,7 @@ from pydantic import Field
 
 from clawdbot.gateway.adapters.fields import Body, read_fields
 from clawdbot.gateway.adapters.platforms.api import APIRequest, PlatformAPI
+from clawdbot.gateway.adapters.platforms.buttons import buttons_of, is_ours
 from clawdbot.gateway.adapters.platforms.interface import (
     Account,
     AccountSettings,
@@ -42,6 +43,8 @@ from clawdbot.gateway.adapters.platforms.requests import HTTPAnswer, RawRequest,
 from clawdbot.gateway.adapters.platforms.telegram_errors import Migrated, NotModified, judge
 from clawdbot.gateway.adapters.platforms.telegram_update import (
     Id,
+    Pressed,
+    PressedBelow,
     Said,
     Update,
     content_for,
@@ -93,7 +96,7 @@ class Telegram:
 
     methods = frozenset({"POST"})
     limits = Limits(TextLimit(MAX_TEXT_UNITS, Unit.UTF16))
-    capabilities = Capabilities(edits=True, typing=True, typing_s=5.0)
+    capabilities = Capabilities(edits=True, typing=True, typing_s=5.0, buttons=True)
     unreadable: HTTPAnswer | None = HTTPAnswer()
 
     def __init__(self, account: Account[TelegramSettings], client: httpx.AsyncClient) -> None:
@@ -121,7 +124,9 @@ class Telegram:
         """See `PlatformAdapter.read`; edits and all that nobody said are only acknowledged."""
         update = read_fields(Update, parse_object(verified.payload))
         if update.callback_query is not None:
-            return Received(answer=_pressed(update.callback_query.id))
+            press = self._press(update.update_id, update.callback_query)
+            answer = _pressed(update.callback_query.id)
+            return Received(() if press is None else (press,), answer)
         message = self._message(update)
         return Received(() if message is None else (message,))
 
@@ -147,6 +152,20 @@ class Telegram:
             address=_address(said),
         )
 
+    def _press(self, update_id: int, button: Pressed) -> PlatformMessage | None:
+        below, sender = button.message, button.sender
+        if below is None or sender is None or sender.is_bot or not is_ours(button.data):
+            return None
+        topic = None if below.topic_id is None else str(below.topic_id)
+        return PlatformMessage(
+            event_id=str(update_id),
+            sender_id=str(sender.id),
+            content=button.data,
+            place=(str(below.chat.id), topic or ""),
+            thread_id=topic,
+            address=_address(below),
+        )
+
     async def send(self, part: ReplyPart, address: Address, *, deadline: Deadline) -> str | None:
         """See `PlatformAdapter.send`; the first part quotes the message that it answers."""
         target = read_fields(Target, address)
@@ -159,6 +178,7 @@ class Telegram:
         if part.index == 0:
             quoted = {"message_id": target.message_id, "allow_sending_without_reply": True}
             body["reply_parameters"] = quoted
+        body |= _keyboard(part)
         result = (await self._call("sendMessage", body, deadline)).get("result")
         sent_id = result.get("message_id") if isinstance(result, dict) else None
         return None if sent_id is None else str(sent_id)
@@ -174,6 +194,7 @@ class Telegram:
             "message_id": int(sent_id),
             "text": part.text,
             "link_preview_options": {"is_disabled": True},
+            **_keyboard(part),
         }
         try:
             await self._call("editMessageText", body, deadline)
@@ -219,7 +240,13 @@ def _bot_id(token: bytes) -> int:
     return int(match[1])
 
 
-def _address(said: Said) -> dict[str, object]:
+def _keyboard(part: ReplyPart) -> dict[str, object]:
+    buttons = buttons_of(part)
+    keys = [{"text": button.label, "callback_data": button.value} for button in buttons]
+    return {"reply_markup": {"inline_keyboard": [keys]}} if keys else {}
+
+
+def _address(said: Said | PressedBelow) -> dict[str, object]:
     return {
         "chat_id": said.chat.id,
         "message_id": said.message_id,

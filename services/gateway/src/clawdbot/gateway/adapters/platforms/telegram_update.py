@@ -122,10 +122,27 @@ class Said(Body):
                 yield file.attachment(kind)
 
 
+class PressedBelow(Body):
+    """The message that a button stands below; of an old one, only where it is."""
+
+    message_id: Id
+    chat: Chat
+    message_thread_id: Id | None = None
+    is_topic_message: bool = False
+
+    @property
+    def topic_id(self) -> int | None:
+        """The topic of a forum that it belongs to."""
+        return self.message_thread_id if self.is_topic_message else None
+
+
 class Pressed(Body):
     """A button below a message."""
 
     id: Name
+    sender: Annotated[User | None, Field(alias="from")] = None
+    message: PressedBelow | None = None
+    data: Content = ""
 
 
 class Update(Body):
