@@ -40,7 +40,7 @@ def api() -> Iterator[API]:
 
 @pytest.fixture
 def system_with_platforms(new_system: Callable[..., System], api: API) -> Iterator[System]:
-    account = {"accounts": {"default": {"api_base": api.url}}}
+    account = {"accounts": {"default": {"api_base": api.url, "senders": "open"}}}
     system = new_system(platforms={"telegram": account, "slack": account})
     for name, secret in (
         ("telegram_default_webhook_secret", "a-secret-token-of-ours"),

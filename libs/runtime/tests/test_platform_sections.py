@@ -29,6 +29,14 @@ platforms:
     assert config.platforms.chat["slack"].accounts["team_b"].own == {"thread_replies": True}
 
 
+def test_ids_of_senders_may_be_numbers(tmp_path: Path) -> None:
+    text = "platforms: {telegram: {accounts: {default: {senders: allow_list, allowed: [42, x]}}}}"
+
+    config = load_config(written(tmp_path, text), {})
+
+    assert config.platforms.chat["telegram"].accounts["default"].allowed == ("42", "x")
+
+
 def test_without_platforms_nothing_is_delivered(tmp_path: Path) -> None:
     assert delivering_channels(load_config(written(tmp_path, "app: {}"), {})) == ()
 
@@ -45,6 +53,9 @@ def test_without_platforms_nothing_is_delivered(tmp_path: Path) -> None:
             "platforms.slack.accounts.default.tenant",
         ),
         ("webhook: {pth: /x}", "platforms.webhook.pth"),
+        ("slack: {accounts: {default: {senders: pair}}}", "platforms.slack.accounts.default"),
+        ("slack: {accounts: {default: {senders: allow_list}}}", "lets nobody in"),
+        ("slack: {accounts: {default: {senders: open, allowed: [U1]}}}", "leave one of them out"),
     ],
 )
 def test_a_section_that_cannot_be_meant_is_refused(

@@ -26,6 +26,7 @@ from clawdbot.schema import (
     inference,
     memory,
     messages,
+    senders,
     skill,
     tokens,
 )
@@ -42,6 +43,7 @@ MODULES = (
     inference,
     memory,
     messages,
+    senders,
     skill,
     tokens,
 )

@@ -18,7 +18,8 @@ from clawdbot.gateway.adapters.platforms.connections import Connection, Platform
 from clawdbot.gateway.adapters.platforms.registry import load, names
 from clawdbot.gateway.adapters.platforms.requests import RawRequest
 from clawdbot.gateway.domain.deliveries import AnswerLost, SendTraits
-from clawdbot.gateway.domain.messages import ReplyPart
+from clawdbot.gateway.domain.messages import Envelope, ReplyPart, Submission
+from clawdbot.gateway.domain.senders import SenderRefused
 from clawdbot.runtime.config import ConfigError
 from clawdbot.schema.deadline import Deadline
 from clawdbot.schema.errors import ClawdbotError, Overloaded, Rejected, Unavailable
@@ -85,6 +86,20 @@ async def test_a_message_that_is_not_kept_is_never_acknowledged(door, ask, sampl
 
     assert answer.status_code == samples.failure_status
     assert (answer.status_code, answer.content) != (samples.ack.status, samples.ack.body)
+
+
+async def test_a_sender_who_is_not_let_in_is_acknowledged_and_kept_nowhere(
+    door, ask, samples
+) -> None:
+    async def refuse(submission: Submission, *_: object, **__: object) -> Envelope:
+        raise SenderRefused(f"{submission.sender_id} is not let in")
+
+    door.screens.append(refuse)
+    answer = await ask(samples.request(samples.message, NOW))
+
+    assert answer.status_code == samples.ack.status
+    assert samples.sender_id not in answer.text
+    assert not door.inbox.kept
 
 
 @pytest.mark.parametrize("way", ["missing", "empty", "doubled", "not ascii", "changed", "long"])

@@ -6,9 +6,12 @@ import pytest
 
 from clawdbot.gateway.adapters.platforms.keys import Keys, SecretRule, read_keys
 from clawdbot.gateway.adapters.platforms.registry import configured, load, names, paths
+from clawdbot.gateway.adapters.sender_policies import sender_policies
+from clawdbot.gateway.domain.senders import SenderRule
 from clawdbot.runtime.config import ConfigError
 from clawdbot.runtime.config_sections import Platforms
 from clawdbot.runtime.secrets import Secrets
+from clawdbot.schema.ids import Channel, Tenant
 
 WHSEC = b"whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 OTHER = b"whsec_YW5vdGhlciBrZXkgb2YgMjQgYnl0ZXMh"
@@ -56,6 +59,30 @@ def test_each_account_has_a_tenant_a_channel_and_an_address(secrets: Secrets) ->
     assert paths(second) == ("/webhooks/standard_webhooks/second",)
 
 
+def test_senders_are_paired_unless_a_program_of_ones_own_signs(secrets: Secrets) -> None:
+    (secrets.directory / "telegram_default_webhook_secret").write_bytes(b"a-secret-token-of-ours")
+    token = b"123456:ABC-DEF1234ghIkl-zyx57W2v1u123ew11"
+    (secrets.directory / "telegram_default_bot_token").write_bytes(token)
+    accounts = {"default": {}, "second": {"senders": "pairing", "identity_links": True}}
+    sections = {"standard_webhooks": {"accounts": accounts}, "telegram": {}}
+
+    found = configured(Platforms.model_validate(sections), load(sections), secrets, "")
+
+    rules = {(account.platform, account.name): account.rule for account in found}
+    assert rules == {
+        ("standard_webhooks", "default"): SenderRule.OPEN,
+        ("standard_webhooks", "second"): SenderRule.PAIRING,
+        ("telegram", "default"): SenderRule.PAIRING,
+    }
+    policies = sender_policies(
+        found, webhook_tenant=Tenant("default"), webhook_may_link=False, api_may_link=False
+    )
+    assert [channel for channel, policy in policies.items() if policy.may_link] == [
+        "standard_webhooks-second"
+    ]
+    assert {policies[Channel(name)].rule for name in ("api", "webhook")} == {SenderRule.OPEN}
+
+
 def test_a_platform_that_is_switched_off_needs_no_secret(tmp_path: Path) -> None:
     known = load(["standard_webhooks"])
 
@@ -101,6 +128,7 @@ def test_two_accounts_that_read_the_same_secret_are_refused(tmp_path: Path) -> N
         ({"calback_url": "https://x"}, "default.calback_url; did you mean callback_url"),
         ({"tennant": "x"}, "default.tennant; did you mean tenant"),
         ({"callback_url": "nonsense"}, "default.callback_url: "),
+        ({"sender": "open"}, "default.sender; did you mean senders"),
     ],
 )
 def test_a_wrong_key_is_refused_by_its_whole_name(

@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from clawdbot.cli import dlq, token_commands
+from clawdbot.cli import dlq, senders, token_commands
 from clawdbot.cli.addresses import gateway_url, ready_urls
 from clawdbot.cli.config_commands import app as config_app
 from clawdbot.cli.failures import FAILED, explained
@@ -34,6 +34,7 @@ app.add_typer(token_commands.app, name="token")
 app.add_typer(config_app, name="config")
 app.add_typer(models_app, name="models")
 app.add_typer(dlq.app, name="dlq")
+app.add_typer(senders.app, name="senders")
 
 
 @app.callback()

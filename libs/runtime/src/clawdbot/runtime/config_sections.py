@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -14,6 +14,10 @@ from clawdbot.schema.ids import Channel, token
 
 PLATFORM_NAME = re.compile(r"[a-z0-9_]{1,31}")
 """Without a hyphen, which joins platform and account to the name of a channel."""
+
+
+SenderId = Annotated[str, Field(min_length=1, max_length=256, coerce_numbers_to_str=True)]
+"""YAML reads the ids of several platforms as numbers."""
 
 
 class Section(BaseModel):
@@ -104,6 +108,9 @@ class Webhook(Section):
     max_age_s: float | None = Field(default=None, gt=0)
     """Oldest `timestamp` that is taken; without it a captured message can be sent again once the
     broker forgot it (after three days)."""
+    identity_links: bool = False
+    """Whether its senders can be linked to those of other channels; whoever has its secret can then
+    speak as a linked person."""
 
 
 class Socket(Section):
@@ -122,6 +129,22 @@ class PlatformAccount(BaseModel):
 
     tenant: str = Field(default="default", pattern=r"^[A-Za-z0-9_-]{1,64}$")
     """Tenant that its messages belong to."""
+    senders: Literal["open", "allow_list", "pairing"] | None = None
+    """Who is answered: everybody, those in `allowed`, or those too whom `clawdbot senders approve`
+    let in. `pairing` when not given; `open` for `standard_webhooks`, whose sender is a program of
+    yours."""
+    allowed: tuple[SenderId, ...] = Field(default=(), max_length=10_000)
+    """The platform's own ids of people who need no code."""
+    identity_links: bool = False
+    """Whether its senders can be linked to those of other channels (`clawdbot senders link`)."""
+
+    @model_validator(mode="after")
+    def _somebody_is_let_in(self) -> PlatformAccount:
+        if self.senders == "allow_list" and not self.allowed:
+            raise ValueError("senders: allow_list lets nobody in while allowed is empty")
+        if self.senders == "open" and self.allowed:
+            raise ValueError("allowed means nothing with senders: open; leave one of them out")
+        return self
 
     @property
     def own(self) -> dict[str, Any]:
@@ -262,6 +285,8 @@ class Gateway(Section):
     """How long the callback address may take to answer."""
     rates: RateSettings = RateSettings()
     jwt: JWTSettings = JWTSettings()
+    identity_links: bool = False
+    """Whether users of API tokens can be linked to senders of other channels."""
 
 
 class Assistant(Section):

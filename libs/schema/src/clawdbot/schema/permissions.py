@@ -173,6 +173,14 @@ TABLE: dict[str, Permission] = {
             # What it makes and revokes; a record of a token gives nobody access.
             f"$KV.{TOKENS.name}.>",
             *_ask("inference", "models", "load", "unload"),
+            *_ask(
+                "gateway",
+                "senders",
+                "approve_sender",
+                "remove_sender",
+                "link_senders",
+                "unlink_sender",
+            ),
         ),
         subscribe=(f"{inbox(OPERATOR)}.>",),
     ),

@@ -158,15 +158,19 @@ DELIVERIES = Bucket(
     OUTBOUND.max_age,
     "how far each reply is sent to its platform, and its draft",
 )
+SENDERS = Bucket("senders", "gateway", Storage.FILE, None, "who was let in, and who is one person")
+PAIRING = Bucket(
+    "pairing", "gateway", Storage.FILE, timedelta(hours=1), "senders who wait with a code"
+)
 BUCKETS = (
     leases(INBOUND),
     progress(INBOUND),
     leases(OUTBOUND),
     progress(OUTBOUND),
     DELIVERIES,
-    Bucket("accounts", "gateway", Storage.FILE, None, "platform accounts"),
+    SENDERS,
+    PAIRING,
     TOKENS,
-    Bucket("pairing", "gateway", Storage.FILE, timedelta(hours=1), "one-time pairing codes"),
     Bucket("idempotency", "gateway", Storage.FILE, timedelta(hours=24), "keys of API requests"),
     # Longer than a message can be delivered again, and so planned again.
     Bucket("approvals", "executor", Storage.FILE, timedelta(days=7), "second confirmations"),

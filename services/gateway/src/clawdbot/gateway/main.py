@@ -38,10 +38,12 @@ from clawdbot.gateway.adapters.platforms.registry import configured, load, paths
 from clawdbot.gateway.adapters.rate_exchange import RateExchange
 from clawdbot.gateway.adapters.rate_settings import keeping_of, rates_of, waiting_of
 from clawdbot.gateway.adapters.records import Links
+from clawdbot.gateway.adapters.sender_policies import sender_policies
 from clawdbot.gateway.adapters.signature import WebhookKey
 from clawdbot.gateway.adapters.webhook import Ages
 from clawdbot.gateway.domain.messages import WEBHOOK
 from clawdbot.gateway.domain.rates import Rates
+from clawdbot.gateway.domain.senders import Applicants
 from clawdbot.gateway.handlers.callers import Callers
 from clawdbot.gateway.handlers.controls import Controls
 from clawdbot.gateway.handlers.doorkeeper import Doorkeeper
@@ -51,17 +53,22 @@ from clawdbot.gateway.handlers.messages import Accept, Converse, Deliver, Inspec
 from clawdbot.gateway.handlers.platforms import DeliverParts, Receive
 from clawdbot.gateway.handlers.rates import RateScreen, UncrowdedInbox
 from clawdbot.gateway.handlers.reply_progress import ReplyRecords
+from clawdbot.gateway.handlers.sender_desk import SenderDesk
+from clawdbot.gateway.handlers.senders import Admission
+from clawdbot.gateway.handlers.waiting import WaitingList
 from clawdbot.gateway.settings import Settings
 from clawdbot.runtime import secrets
 from clawdbot.runtime.config import Config, ConfigError
 from clawdbot.runtime.http_server import HTTPServer, ServerSettings
+from clawdbot.runtime.records import Records
 from clawdbot.runtime.secrets import Secrets
 from clawdbot.runtime.service import Runtime, main
 from clawdbot.runtime.tls import Certificate
+from clawdbot.schema import senders as rpc
 from clawdbot.schema.ids import Channel, IdKey
 from clawdbot.schema.messages import OutboundMessage
 from clawdbot.schema.principal import PrincipalSigner
-from clawdbot.schema.streams import OUTBOUND, delivery
+from clawdbot.schema.streams import OUTBOUND, PAIRING, SENDERS, delivery
 
 K = TypeVar("K")
 
@@ -71,6 +78,14 @@ class Chats(NamedTuple):
 
     connections: list[Connection]
     live: LiveReplies | None
+
+
+class Guards(NamedTuple):
+    """What decides whether somebody is heard, whichever way they come in."""
+
+    rates: Rates
+    admission: Admission
+    tokens: Tokens
 
 
 async def run(config: Config) -> None:
@@ -86,7 +101,8 @@ async def run(config: Config) -> None:
         runtime.spawn(watch.run(), name="model-watch")
         rates = rates_of(settings.rates)
         tokens = await open_tokens(runtime, settings.jwt)
-        endpoints = _endpoints(runtime, settings, chats, rates, tokens)
+        guards = Guards(rates, await _admission(runtime, settings, chats.connections), tokens)
+        endpoints = _endpoints(runtime, settings, chats, guards)
         app = build_app(endpoints, runtime.health.asgi, _doorkeeper(runtime, rates))
         server_settings = _server(settings, _tls(runtime, settings))
         server = await runtime.enter(HTTPServer.open(app, server_settings))
@@ -144,12 +160,32 @@ def _line(connection: Connection, sender: PlatformSender) -> Line:
     )
 
 
+async def _admission(
+    runtime: Runtime, settings: Settings, connections: list[Connection]
+) -> Admission:
+    """Return who looks at senders, once the operator can ask about them."""
+    policies = sender_policies(
+        [connection.account for connection in connections],
+        webhook_tenant=settings.webhook_tenant,
+        webhook_may_link=settings.webhook_may_link,
+        api_may_link=settings.api_may_link,
+    )
+    known = await Records.open(runtime.bus, SENDERS, rpc.Sender)
+    waiting = WaitingList(await Records.open(runtime.bus, PAIRING, Applicants))
+    desk = SenderDesk(policies, _key(runtime.secrets, secrets.ID_KEY, IdKey), known, waiting)
+    await runtime.respond(rpc.SENDERS, desk.list)
+    await runtime.respond(rpc.APPROVE, desk.approve)
+    await runtime.respond(rpc.REMOVE, desk.remove)
+    await runtime.respond(rpc.LINK, desk.link)
+    await runtime.respond(rpc.UNLINK, desk.unlink)
+    return Admission(policies, known, waiting)
+
+
 def _endpoints(
     runtime: Runtime,
     settings: Settings,
     chats: Chats,
-    rates: Rates,
-    tokens: Tokens,
+    guards: Guards,
 ) -> Endpoints:
     patience = Patience(
         publish_s=settings.publish_timeout_s,
@@ -169,10 +205,10 @@ def _endpoints(
         UncrowdedInbox(inbox, keeping_of(settings.rates)),
         _key(runtime.secrets, secrets.ID_KEY, IdKey),
         patience,
-        screens=[RateScreen(rates), controls],
+        screens=(RateScreen(guards.rates), guards.admission, controls),
     )
     webhook_key = _webhook_key(runtime.secrets, settings)
-    limits = BodyLimits(settings.max_body_bytes, settings.body_timeout_s)
+    limits, tokens = BodyLimits(settings.max_body_bytes, settings.body_timeout_s), guards.tokens
     links = Links(settings.public_url, settings.messages_path)
     tenant, places = settings.webhook_tenant, settings.max_inflight
     converse = Converse(accept, replies, patience, waiting_of(settings.rates))
@@ -193,7 +229,7 @@ def _endpoints(
     platforms = _platforms(runtime.secrets, settings, accept, chats)
     # The same gate: both are people and programs that wait for an answer.
     ids = _key(runtime.secrets, secrets.ID_KEY, IdKey)
-    callers = Callers(rates, waiting_of(settings.rates), ids)
+    callers = Callers(guards.rates, waiting_of(settings.rates), ids)
     entrance = Entrance(tokens, limits, gate, callers)
     openai = OpenAIEndpoints.over(BusInference(runtime.bus), converse, patience, entrance)
     return Endpoints(chat, status, webhook, settings.messages_path, platforms, openai=openai)

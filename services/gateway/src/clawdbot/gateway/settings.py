@@ -49,6 +49,9 @@ class Settings:
     callback_timeout_s: float
     jwt: JWTSettings
     """Which API tokens are believed."""
+    webhook_may_link: bool
+    api_may_link: bool
+    """Whether their senders can be linked to those of other channels."""
     platforms: Platforms
     """Accounts of chat platforms; each adapter checks its own."""
     chat_model: str
@@ -88,6 +91,8 @@ class Settings:
             callback_url=_address("platforms.webhook.callback_url", webhook.callback_url),
             callback_timeout_s=gateway.callback_timeout_s,
             jwt=gateway.jwt,
+            webhook_may_link=webhook.identity_links,
+            api_may_link=gateway.identity_links,
             platforms=config.platforms,
             chat_model=config.models.default_name,
             max_body_bytes=gateway.max_body_bytes,

@@ -25,8 +25,10 @@ from clawdbot.gateway.adapters.platforms.requests import HTTPAnswer, RawRequest,
 from clawdbot.gateway.adapters.platforms.submissions import submission_of
 from clawdbot.gateway.adapters.problems import problem_response
 from clawdbot.gateway.adapters.refusals import BadPayload, MethodNotAllowed
-from clawdbot.gateway.domain.messages import Submission
+from clawdbot.gateway.domain.messages import Accepted, Submission
+from clawdbot.gateway.domain.senders import TurnedAway
 from clawdbot.gateway.handlers.platforms import Receive
+from clawdbot.schema.controls import ControlKind
 from clawdbot.schema.deadline import Deadline
 from clawdbot.schema.errors import ClawdbotError, InvalidMessage, Retryable, Unauthenticated
 
@@ -74,11 +76,13 @@ class PlatformEndpoint:
             return self._unreadable(exc)
         try:
             with self.gate.enter():
-                await self._keep(submissions)
+                is_kept = await self._keep(submissions)
         except Retryable:
             if received.on_failure is None:
                 raise
             return received.on_failure
+        if not is_kept and received.on_refusal is not None:
+            return received.on_refusal
         return received.answer
 
     async def _verified(self, request: Request) -> Verified:
@@ -111,14 +115,19 @@ class PlatformEndpoint:
                 metrics.refused.labels(account.channel, exc.code).inc()
         return found
 
-    async def _keep(self, submissions: Sequence[Submission]) -> None:
+    async def _keep(self, submissions: Sequence[Submission]) -> bool:
+        """Return whether anything was kept, or nothing was to be."""
         channel = self.connection.account.channel
         deadline = Deadline.after(self.connection.adapter.limits.ack_s)
-        for accepted in await self.receive(submissions, deadline=deadline):
-            outcome = "accepted" if accepted.is_new else "repeated"
-            metrics.accepted.labels(channel, outcome).inc()
+        results = await self.receive(submissions, deadline=deadline)
+        for result in results:
+            if isinstance(result, TurnedAway):
+                metrics.refused.labels(channel, result.code).inc()
+            else:
+                metrics.accepted.labels(channel, _outcome(result)).inc()
         if not submissions:
             metrics.accepted.labels(channel, "ignored").inc()
+        return not results or any(isinstance(result, Accepted) for result in results)
 
     def _unreadable(self, error: ClawdbotError) -> HTTPAnswer:
         answer = self.connection.adapter.unreadable
@@ -128,6 +137,13 @@ class PlatformEndpoint:
         metrics.refused.labels(channel, error.code).inc()
         log.warning("message not understood", extra={"channel": channel, "code": error.code})
         return answer
+
+
+def _outcome(accepted: Accepted) -> str:
+    if not accepted.is_new:
+        return "repeated"
+    control = accepted.message.control
+    return "unpaired" if control and control.kind is ControlKind.PAIR else "accepted"
 
 
 def _raw(request: Request, public_url: str) -> RawRequest:

@@ -12,7 +12,8 @@ http_seconds = Histogram(
 )
 accepted = Counter(
     "clawdbot_gateway_messages_total",
-    "Messages that the broker keeps, by channel; outcome is accepted or repeated",
+    "Messages that the broker keeps, by channel; outcome is accepted, repeated, ignored, or "
+    "unpaired when the sender is not let in and was told a code",
     ["channel", "outcome"],
 )
 refused = Counter(

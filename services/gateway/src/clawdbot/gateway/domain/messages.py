@@ -52,6 +52,8 @@ class Submission:
     reply_to: bytes | None = None
     seals_reply: bool = False
     """Whether `reply_to` holds a token, so that it must not travel readable."""
+    in_group: bool = False
+    """Whether others than the sender read the reply."""
 
     @property
     def event_id(self) -> str:

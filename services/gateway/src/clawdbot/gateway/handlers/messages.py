@@ -22,6 +22,7 @@ from clawdbot.gateway.domain.messages import (
     says_the_same,
 )
 from clawdbot.gateway.domain.rates import Kind
+from clawdbot.gateway.domain.senders import own_user
 from clawdbot.gateway.ports import Callback, Heard, Inbox, Listening, Replies, Screen
 from clawdbot.schema.deadline import Deadline
 from clawdbot.schema.delivery import Delivery
@@ -139,10 +140,7 @@ class Accept:
     def _principal(self, submission: Submission, message: InboundMessage) -> Principal:
         return Principal(
             tenant=submission.tenant,
-            # One webhook speaks for several platforms, whose users may have the same ids.
-            user=self._ids.user(
-                submission.channel, framed(submission.platform, submission.sender_id)
-            ),
+            user=own_user(self._ids, submission.channel, submission.platform, submission.sender_id),
             scopes=submission.scopes & DELEGABLE,
             conversation_id=message.conversation_id,
             channel=submission.channel,

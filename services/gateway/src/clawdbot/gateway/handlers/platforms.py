@@ -9,6 +9,7 @@ from typing import TypeVar
 
 from clawdbot.gateway.domain.deliveries import AnswerLost, piece_key
 from clawdbot.gateway.domain.messages import Accepted, Envelope, IdReused, ReplyPart, Submission
+from clawdbot.gateway.domain.senders import SenderRefused, TurnedAway
 from clawdbot.gateway.domain.splitting import TextLimit, split
 from clawdbot.gateway.handlers.messages import Accept
 from clawdbot.gateway.handlers.reply_progress import ReplyProgress, ReplyRecords
@@ -42,17 +43,19 @@ class Receive:
 
     async def __call__(
         self, submissions: Sequence[Submission], *, deadline: Deadline
-    ) -> tuple[Accepted, ...]:
+    ) -> tuple[Accepted | TurnedAway, ...]:
         """Return the messages once all of them are kept, in the order given.
 
-        An id that was used before stands for the first message of that id, whatever it says now.
+        Those of senders who are not let in are not kept, which is no error here: a platform would
+        send the whole request again. An id that was used before stands for the first message of
+        that id, whatever it says now.
 
         Raises:
             Unavailable: it is not certain that all are kept; sending the request again is safe.
         """
         return tuple([await self._keep(submission, deadline) for submission in submissions])
 
-    async def _keep(self, submission: Submission, deadline: Deadline) -> Accepted:
+    async def _keep(self, submission: Submission, deadline: Deadline) -> Accepted | TurnedAway:
         envelope = self._accept.envelope(submission)
         message = envelope.message
         if submission.seals_reply and message.reply_to is not None:
@@ -63,6 +66,8 @@ class Receive:
             accepted = await self._accept.keep(submission, envelope, deadline=deadline)
         except IdReused:
             return Accepted(message, is_new=False)
+        except SenderRefused as exc:
+            return TurnedAway(exc.code)
         if self._live is not None and accepted.is_new:
             self._live.begin(accepted.message)
         return accepted

@@ -68,6 +68,10 @@ ANSWERS = {
 }
 FAILED = _told("That did not work. Please try again in a minute.\n未能收到，请稍后再试。")
 UNREADABLE = _told("That cannot be answered: it is empty or too long.\n无法处理：内容为空或过长。")
+STRANGER = _told(
+    "I do not know you yet. Write to me in a direct message, or ask whoever runs me.\n"
+    "我还不认识你，请先私信我，或联系管理员。"
+)
 FOR_PEOPLE = _told("Only people are answered.\n仅回复真人用户。")
 
 
@@ -134,7 +138,7 @@ class Discord:
         message = read_command(values) if kind.type == COMMAND else read_press(values)
         if message is None:
             return Received(answer=FOR_PEOPLE)
-        return Received((message,), answer=DEFERRED, on_failure=FAILED)
+        return Received((message,), answer=DEFERRED, on_failure=FAILED, on_refusal=STRANGER)
 
     async def send(self, part: ReplyPart, address: Address, *, deadline: Deadline) -> str | None:
         """Answer the interaction; after 15 minutes post to its channel, when there is a bot."""

@@ -27,6 +27,8 @@ STRING, USER, CHANNEL, ROLE, MENTIONABLE, ATTACHMENT = 3, 6, 7, 8, 9, 11
 SUBCOMMANDS = frozenset({1, 2})
 THREADS = frozenset({10, 11, 12})
 """Types of channel that are a thread of another one."""
+BOT_DM = 1
+"""Interaction context of a direct message with the application itself."""
 MEDIA = frozenset({"image", "audio", "video"})
 MAX_NAME_CHARS = 255
 OWN_COMMANDS = frozenset({"approve", "deny"})
@@ -140,6 +142,12 @@ class Interaction(Body):
     channel: Channel | None = None
     member: Member | None = None
     user: User | None = None
+    context: int | None = None
+
+    @property
+    def in_group(self) -> bool:
+        """Whether it was used anywhere but in a direct message with the application."""
+        return self.context != BOT_DM if self.context is not None else self.member is not None
 
 
 class Asked(Interaction):
@@ -211,6 +219,7 @@ def _message(
             said_at_ms=said_at_ms,
         ).model_dump(),
         holds_token=True,
+        in_group=interaction.in_group,
     )
 
 

@@ -23,6 +23,7 @@ from clawdbot.schema.errors import InvalidMessage
 from clawdbot.schema.messages import MAX_ATTACHMENTS, Attachment
 
 USER = "user"
+P2P = "p2p"
 MAX_NAME_CHARS = 255
 _MENTION = re.compile(r"@_(?:user_[0-9]+|all)")
 
@@ -57,6 +58,8 @@ class Said(Body):
 
     message_id: MessageName
     chat_id: Name
+    chat_type: Text = ""
+    """`p2p` is a conversation of one person with the bot; all others have more readers."""
     create_time: Annotated[str, Field(pattern=r"^[0-9]{13}$")]
     message_type: Text
     content: Text
@@ -121,6 +124,7 @@ def message_of(event: MessageEvent) -> PlatformMessage | None:
         attachments=attachments,
         thread_id=said.thread_id or said.root_id,
         address={"message_id": said.message_id},
+        in_group=said.chat_type != P2P,
     )
 
 

@@ -18,6 +18,7 @@ from clawdbot.gateway.adapters.platforms.keys import Keys, SecretRule
 from clawdbot.gateway.adapters.platforms.requests import HTTPAnswer, RawRequest, Verified
 from clawdbot.gateway.domain.deliveries import SendTraits
 from clawdbot.gateway.domain.messages import ReplyPart
+from clawdbot.gateway.domain.senders import SenderRule
 from clawdbot.gateway.domain.splitting import TextLimit
 from clawdbot.schema.deadline import Deadline
 from clawdbot.schema.ids import Channel, Tenant
@@ -48,6 +49,8 @@ class PlatformMessage:
     address: Address = field(default_factory=dict)
     holds_token: bool = False
     """Whether `address` holds a token: then it is encrypted on its way through the stack."""
+    in_group: bool = False
+    """Whether others than the sender read the reply: strangers are told no code there."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +63,8 @@ class Received:
     """Sent once all messages are kept, also when they were kept before."""
     on_failure: HTTPAnswer | None = None
     """Sent when they could not be kept; None asks the platform to try again (503)."""
+    on_refusal: HTTPAnswer | None = None
+    """Sent when their senders are not let in; None is `answer`, so that they notice nothing."""
 
 
 @dataclass(frozen=True)
@@ -198,6 +203,10 @@ class Account(Generic[S]):
     settings: S
     keys: Mapping[str, Keys]
     """By the `what` of each rule; optional ones that are not there are left out."""
+    rule: SenderRule = SenderRule.PAIRING
+    allowed: frozenset[str] = frozenset()
+    may_link: bool = False
+    """Who is let in, and whether they can be linked; none of the adapter's business."""
 
 
 @dataclass(frozen=True)
@@ -209,3 +218,6 @@ class Platform(Generic[S]):
     """Makes the adapter. The client is the account's own, follows no redirects and is closed by
     the core. Raises ValueError, whose message holds no secret, for what cannot work."""
     secrets: tuple[SecretRule, ...]
+    vouches_for_senders: bool = False
+    """Whether whoever signs is a program of the operator's own, which lets in whom it wants: then
+    everybody is let in where the configuration says nothing, instead of those who are paired."""

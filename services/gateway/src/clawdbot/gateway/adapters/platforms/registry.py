@@ -16,6 +16,7 @@ from clawdbot.gateway.adapters.platforms.interface import (
     Platform,
 )
 from clawdbot.gateway.adapters.platforms.keys import Keys, read_keys
+from clawdbot.gateway.domain.senders import SenderRule
 from clawdbot.runtime.config import ConfigError
 from clawdbot.runtime.config_sections import PlatformAccount, Platforms
 from clawdbot.runtime.secrets import Secrets
@@ -69,6 +70,9 @@ def configured(
             url=_url(public_url, name, account),
             settings=_settings(f"platforms.{name}.accounts.{account}", section, known[name]),
             keys=_keys(secrets, f"{name}_{account}", known[name]),
+            rule=_rule(section, known[name]),
+            allowed=frozenset(section.allowed),
+            may_link=section.identity_links,
         )
         for name, account, channel in platforms.channels()
         for section in (platforms.chat[name].accounts[account],)
@@ -121,10 +125,10 @@ def _url(public_url: str, platform: str, account: str) -> str:
 
 
 def _settings(where: str, section: PlatformAccount, platform: Platform[Any]) -> AccountSettings:
-    fields = platform.settings.model_fields
+    fields, common = platform.settings.model_fields, PlatformAccount.model_fields
     for key in section.own:
         if key not in fields:
-            raise ConfigError(f"unknown key {where}.{key}{_nearest(key, {**fields, 'tenant': 0})}")
+            raise ConfigError(f"unknown key {where}.{key}{_nearest(key, {**fields, **common})}")
     try:
         found: AccountSettings = platform.settings.model_validate(section.own)
     except ValidationError as exc:
@@ -132,6 +136,12 @@ def _settings(where: str, section: PlatformAccount, platform: Platform[Any]) -> 
         key = ".".join((where, *(str(part) for part in first["loc"])))
         raise ConfigError(f"{key}: {first['msg']}") from exc
     return found
+
+
+def _rule(section: PlatformAccount, platform: Platform[Any]) -> SenderRule:
+    if section.senders is not None:
+        return SenderRule(section.senders)
+    return SenderRule.OPEN if platform.vouches_for_senders else SenderRule.PAIRING
 
 
 def _keys(secrets: Secrets, prefix: str, platform: Platform[Any]) -> dict[str, Keys]:

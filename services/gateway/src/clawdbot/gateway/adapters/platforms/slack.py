@@ -147,6 +147,7 @@ class Slack:
                     attachments=message.attachments(),
                     thread_id=message.thread,
                     address={"channel": message.channel, "thread_ts": message.thread},
+                    in_group=not is_direct(message.channel),
                 ),
             )
         )
@@ -164,6 +165,7 @@ class Slack:
             place=place,
             address={"response_url": command.response_url, "channel": channel, "user": user},
             holds_token=True,
+            in_group=is_shared and not is_direct(channel),
         )
         # Without this answer Slack hides the command itself from the channel.
         shown = HTTPAnswer.of_json({"response_type": "in_channel"})

@@ -177,7 +177,9 @@ class StandardWebhooks:
         return part.idempotency_key
 
 
-PLATFORM = Platform(StandardWebhooksSettings, StandardWebhooks, (SecretRule(SECRET),))
+PLATFORM = Platform(
+    StandardWebhooksSettings, StandardWebhooks, (SecretRule(SECRET),), vouches_for_senders=True
+)
 
 
 def _key(secret: bytes) -> bytes:

@@ -59,4 +59,5 @@ def submission_of(account: Account[Any], message: PlatformMessage) -> Submission
         thread_id=message.thread_id,
         reply_to=packed(message.address),
         seals_reply=message.holds_token,
+        in_group=message.in_group,
     )

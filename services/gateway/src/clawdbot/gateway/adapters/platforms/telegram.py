@@ -59,6 +59,7 @@ from clawdbot.schema.errors import Rejected
 HEADER = "x-telegram-bot-api-secret-token"
 WEBHOOK_SECRET = "webhook_secret"  # noqa: S105 -- the name of one
 BOT_TOKEN = "bot_token"  # noqa: S105 -- the name of one
+PRIVATE = "private"
 MIN_TOKEN_BYTES = 30
 MAX_TEXT_UNITS = 4096
 _SECRET = re.compile(rb"[A-Za-z0-9_-]{1,256}")
@@ -150,6 +151,7 @@ class Telegram:
             attachments=files,
             thread_id=topic,
             address=_address(said),
+            in_group=said.chat.type != PRIVATE,
         )
 
     def _press(self, update_id: int, button: Pressed) -> PlatformMessage | None:

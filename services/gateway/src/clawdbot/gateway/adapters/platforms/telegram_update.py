@@ -46,6 +46,8 @@ class Chat(Body):
     """Where it was said."""
 
     id: Id
+    type: str = ""
+    """`private` is a conversation of one person with the bot; all others have more readers."""
     is_direct_messages: bool = False
     """Whether people write to a channel there."""
 
