@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from clawdbot.schema import (
+    deeds,
     deliveries,
     edge,
     executor,
@@ -62,6 +63,7 @@ TOPICS = (
     Topic("outbound", subjects.outbound, (messages.OutboundMessage,), streams.OUTBOUND),
     Topic("dead", subjects.dead, (messages.DeadLetter,), streams.DEADLETTER),
     Topic("audit", subjects.audit, (executor.AuditRecord,), streams.AUDIT),
+    Topic("operator-deed", subjects.operator_deed, (deeds.OperatorDeed,), streams.AUDIT),
     Topic("memory-change", subjects.memory_change, (memory.MemoryChanged,), streams.MEMORY_CHANGES),
     Topic("deltas", subjects.deltas, (messages.Delta, messages.DeltaEnd)),
     Topic("signal", subjects.signal, (messages.Signal,)),
@@ -75,8 +77,10 @@ PARAMETERS = {
     "channel": "The platform account, such as `webhook`.",
     "consumer": "The durable consumer that gave up.",
     "conversation": "Keyed hash; of ours, never what a platform sent.",
+    "deed": "`redrive` or `drop`.",
     "message": "Keyed hash of the platform's event id.",
     "model": "Name of the model, as `models.default` and `models.embedding` have it.",
+    "number": "Hash that tells one deed from another.",
     "operation": "What the record is about.",
     "part": "Number of the part of a reply, from 0.",
     "reason": "Code of the error.",

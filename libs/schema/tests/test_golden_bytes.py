@@ -19,6 +19,7 @@ import pytest
 
 from clawdbot.schema import (
     controls,
+    deeds,
     deliveries,
     edge,
     errors,
@@ -36,6 +37,7 @@ from clawdbot.schema.wire import Wire
 GOLDEN = Path(__file__).parent / "golden"
 MODULES = (
     controls,
+    deeds,
     deliveries,
     edge,
     errors,

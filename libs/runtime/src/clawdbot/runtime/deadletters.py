@@ -11,10 +11,12 @@ from nats.js import errors as js_errors
 from clawdbot.runtime import headers, metrics
 from clawdbot.runtime.bus import Bus
 from clawdbot.runtime.kept import Raw, Undecodable
+from clawdbot.runtime.operator_log import OperatorLog
 from clawdbot.runtime.telemetry import current_trace_id
 from clawdbot.schema import subjects
 from clawdbot.schema.codec import MAX_PAYLOAD_BYTES, decode, encode
 from clawdbot.schema.deadline import Deadline
+from clawdbot.schema.deeds import Deed, OperatorDeed
 from clawdbot.schema.errors import (
     ClawdbotError,
     ErrorReply,
@@ -25,6 +27,7 @@ from clawdbot.schema.errors import (
 )
 from clawdbot.schema.ids import MessageId, derived
 from clawdbot.schema.messages import DeadLetter, InboundMessage, OutboundMessage
+from clawdbot.schema.permissions import OPERATOR
 from clawdbot.schema.principal import has_expired
 from clawdbot.schema.streams import DEADLETTER, INBOUND, OUTBOUND, Stream
 
@@ -85,10 +88,17 @@ class DeadLetters:
 
 
 class DeadLetterDesk:
-    """What an operator does with dead letters; needs the operator's permissions."""
+    """What an operator does with dead letters; needs the operator's permissions.
 
-    def __init__(self, bus: Bus) -> None:
+    Args:
+        bus: connected as the operator.
+        who: whom the log names for what is done.
+    """
+
+    def __init__(self, bus: Bus, who: str = OPERATOR) -> None:
         self._bus = bus
+        self._log = OperatorLog(bus)
+        self._who = who
 
     async def list(self, limit: int = 100) -> list[tuple[int, DeadLetter]]:
         """Return up to `limit` readable letters with their numbers, oldest first.
@@ -131,7 +141,7 @@ class DeadLetterDesk:
     async def redrive(self, number: int) -> str:
         """Send the message of a letter again under an id of its own, and return its subject.
 
-        The letter is dropped afterwards. Redriving it twice sends it once.
+        It is recorded first; the letter is dropped afterwards. Redriving it twice sends it once.
 
         Raises:
             NotFound: there is none with this number.
@@ -147,6 +157,7 @@ class DeadLetterDesk:
                 field="number",
                 fix="ask its sender to send it again, then drop the letter",
             )
+        await self._record(Deed.REDRIVE, number, letter, subject)
         await self._bus.store_once(
             subject,
             message,
@@ -154,17 +165,37 @@ class DeadLetterDesk:
             principal=principal,
             valid_until=Deadline.after(REDRIVEN_FOR_S),
         )
-        await self.drop(number)
+        await self._delete(number)
         return subject
 
     async def drop(self, number: int) -> None:
-        """Delete a letter for good.
+        """Delete a letter for good; it is recorded first.
 
         Raises:
             NotFound: there is none with this number.
             Unavailable: the broker does not answer.
         """
-        await self.show(number)
+        await self._record(Deed.DROP, number, await self.show(number))
+        await self._delete(number)
+
+    async def _record(
+        self, deed: Deed, number: int, letter: DeadLetter, sent_as: str | None = None
+    ) -> None:
+        await self._log.record(
+            OperatorDeed(
+                deed=deed,
+                who=self._who,
+                at_ms=int(time.time() * 1000),
+                number=number,
+                stream=letter.stream,
+                sequence=letter.sequence,
+                subject=letter.subject,
+                code=letter.error.code,
+                sent_as=sent_as,
+            )
+        )
+
+    async def _delete(self, number: int) -> None:
         try:
             await self._bus.jetstream.delete_msg(DEADLETTER.name, number)
         except (js_errors.Error, nats.errors.Error, TimeoutError, OSError) as exc:

@@ -167,6 +167,8 @@ TABLE: dict[str, Permission] = {
             "$JS.API.CONSUMER.LIST.*",
             f"$JS.API.STREAM.MSG.DELETE.{DEADLETTER.name}",
             "$SRV.>",
+            # What it is about to do; the stream takes no deletion.
+            subjects.ALL_OPERATOR_DEEDS,
             # What it redrives.
             subjects.ALL_INBOUND,
             subjects.ALL_OUTBOUND,

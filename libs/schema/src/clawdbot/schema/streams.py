@@ -94,10 +94,10 @@ ADVISORY = Stream(
 )
 AUDIT = Stream(
     "AUDIT",
-    (subjects.ALL_AUDIT,),
+    (subjects.ALL_AUDIT, subjects.ALL_OPERATOR_DEEDS),
     "executor",
     timedelta(days=365),
-    "system-level operations, written before the deed",
+    "system-level operations and operators' deeds, written before the deed",
 )
 MEMORY_CHANGES = Stream(
     "MEMORY_CHANGES",

@@ -17,6 +17,7 @@ ALL_TURNS = f"{ROOT}.turn.>"
 ALL_OUTBOUND = f"{ROOT}.out.>"
 ALL_DEAD = f"{ROOT}.dead.>"
 ALL_AUDIT = f"{ROOT}.audit.>"
+ALL_OPERATOR_DEEDS = f"{ROOT}.operator.>"
 ALL_MEMORY_CHANGES = f"{ROOT}.mem.change.>"
 ALL_DELTAS = f"{ROOT}.stream.>"
 ALL_SIGNALS = f"{ROOT}.signal.>"
@@ -153,6 +154,11 @@ def dead(stream: str, reason: str) -> str:
 def audit(tenant: Tenant, operation: str) -> str:
     """Return where the executor records what it is about to do and what came of it."""
     return _join("audit", tenant, operation)
+
+
+def operator_deed(deed: str, number: str) -> str:
+    """Return where an operator records what they are about to do, each time anew."""
+    return _join("operator", deed, number)
 
 
 def memory_change(shard: int) -> str:
