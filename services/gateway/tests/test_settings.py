@@ -21,7 +21,7 @@ def test_the_defaults_are_usable() -> None:
 @pytest.mark.parametrize(
     ("sections", "key"),
     [
-        ({"platforms": {"socket": {"enabled": True}}}, "platforms.socket.enabled"),
+        ({"platforms": {"webhook": {"path": "/ws"}}}, "platforms.webhook.path"),
         ({"platforms": {"webhook": {"path": "//"}}}, "platforms.webhook.path"),
         ({"platforms": {"webhook": {"path": "/api/chat"}}}, "platforms.webhook.path"),
         ({"platforms": {"webhook": {"path": "/webhooks/mine"}}}, "platforms.webhook.path"),
@@ -98,3 +98,12 @@ def test_every_rate_has_a_limit_unless_it_is_null() -> None:
 def test_a_limit_of_nothing_is_refused(name: str) -> None:
     with pytest.raises(ValidationError, match=name):
         RateSettings(**{name: 0})
+
+
+def test_pages_of_our_own_and_those_named_may_open_a_socket() -> None:
+    named = {"gateway": {"socket_origins": ["https://App.example.org/"]}}
+    plain = Settings.of(Config(**named))
+    public = Settings.of(Config(app={"public_url": "https://bot.example.org/door/"}))
+
+    assert plain.limits.socket_origins == ("http://127.0.0.1:8000", "https://app.example.org")
+    assert public.limits.socket_origins == ("https://bot.example.org",)

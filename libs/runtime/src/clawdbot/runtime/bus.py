@@ -24,7 +24,7 @@ from nats.js.api import RawStreamMsg
 
 from clawdbot.runtime import headers, metrics
 from clawdbot.runtime.kept import Kept, Raw, understood
-from clawdbot.runtime.listener import Listener
+from clawdbot.runtime.listener import Listener, Overheard
 from clawdbot.runtime.telemetry import SpanKind, inject, span
 from clawdbot.schema import subjects
 from clawdbot.schema.codec import decode, encode
@@ -330,6 +330,27 @@ class Bus:
         finally:
             for subscription in held:
                 await _unsubscribe(subscription)
+
+    @asynccontextmanager
+    async def overhear(self, name: str, tell: Callable[[Overheard], None]) -> AsyncIterator[None]:
+        """Call `tell` with whatever is published on `name` from now on, one at a time, unread.
+
+        For names that cover much more than is wanted: what `tell` passes over costs no decoding.
+
+        Raises:
+            Unavailable: the broker is away.
+        """
+
+        async def take(msg: Msg) -> None:
+            tell(Overheard(msg))
+
+        self._require_connection()
+        subscription = await self._subscribe(name, take)
+        try:
+            await self._flush()
+            yield
+        finally:
+            await _unsubscribe(subscription)
 
     async def _flush(self) -> None:
         try:

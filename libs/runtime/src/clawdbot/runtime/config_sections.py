@@ -114,12 +114,12 @@ class Webhook(Section):
 
 
 class Socket(Section):
-    """`platforms.socket`: the WebSocket server."""
+    """`platforms.socket`: the WebSocket server beside `/ws` of the main port."""
 
     enabled: bool = False
-    """Refused for now: the WebSocket server is not there yet."""
+    """Whether WebSocket clients are also served on a port of their own."""
     port: int = Field(default=8001, ge=0, le=65535)
-    """Port of the WebSocket server."""
+    """That port; 0 takes any free one."""
 
 
 class PlatformAccount(BaseModel):
@@ -287,6 +287,22 @@ class Gateway(Section):
     jwt: JWTSettings = JWTSettings()
     identity_links: bool = False
     """Whether users of API tokens can be linked to senders of other channels."""
+    socket_origins: tuple[str, ...] = ()
+    """Origins of web pages that may open a WebSocket, beside our own: `https://app.example.org`."""
+    socket_connections: int = Field(default=1024, ge=1)
+    """Open WebSockets; a quarter of them may still have to say who they are."""
+    socket_connections_per_user: int = Field(default=16, ge=1)
+    """Open WebSockets of one user."""
+    socket_conversations: int = Field(default=32, ge=1, le=1000)
+    """Conversations that one WebSocket hears of."""
+    socket_queue_frames: int = Field(default=256, ge=8)
+    """Frames that may wait to be sent on one WebSocket; then it is closed with 4008."""
+    socket_queue_chars: int = Field(default=1_048_576, ge=65_536)
+    """Characters in those frames; a single longer frame is still sent."""
+    socket_stall_s: float = Field(default=15, gt=0)
+    """How long a WebSocket's reader may take nothing; then it is closed with 4008."""
+    socket_heartbeat_s: float = Field(default=20, gt=0)
+    """How often each side of a WebSocket hears that the other one is there."""
 
 
 class Assistant(Section):

@@ -29,6 +29,7 @@ class BoundedProtocol(HttpToolsProtocol):
     _apart = 0
     """Bytes since the parser last told of anything but a head that goes on."""
     _timer: asyncio.TimerHandle | None = None
+    _is_upgraded = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn
         """Expect a head (asyncio)."""
@@ -48,6 +49,9 @@ class BoundedProtocol(HttpToolsProtocol):
             part = data[start : start + SLICE_BYTES]
             self._apart += len(part)
             super().data_received(part)
+            if self._is_upgraded:
+                # What came behind the handshake came before its answer, which nobody may send.
+                return
             if self._apart > MAX_HEAD_BYTES:
                 self._refuse()
         # Any byte ends uvicorn's own timer, those after an early answer and empty lines included.
@@ -64,6 +68,12 @@ class BoundedProtocol(HttpToolsProtocol):
         self._apart = 0
         self._head_came()
         super().on_headers_complete()
+
+    def handle_websocket_upgrade(self) -> None:
+        """Leave the connection to another protocol, and its time with it (uvicorn)."""
+        self._is_upgraded = True
+        self._head_came()
+        super().handle_websocket_upgrade()
 
     def on_body(self, body: bytes) -> None:
         """Hand a part of the body on (parser)."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import ssl
 from collections.abc import AsyncIterator
@@ -17,6 +18,18 @@ from clawdbot.runtime.http_protocol import bounded
 BACKLOG = 2048
 KEEP_ALIVE_S = 75
 """Longer than proxies keep idle connections (60 s is usual), so that they close first."""
+
+
+@dataclass(frozen=True)
+class WebSocketSettings:
+    """How WebSocket connections are spoken with, where there are any."""
+
+    protocol: type[asyncio.Protocol]
+    """Takes a connection over from HTTP, as uvicorn's `ws` setting has it."""
+    max_bytes: int
+    """Longest message; a longer one ends its connection (1009)."""
+    ping_s: float
+    """How often a silent peer is asked whether it is there, and how long it may take to answer."""
 
 
 @dataclass(frozen=True)
@@ -37,14 +50,16 @@ class ServerSettings:
     tls: ssl.SSLContext | None = None
     trusted_proxies: tuple[str, ...] = ()
     """Networks whose `X-Forwarded-For` and `X-Forwarded-Proto` are believed; no other's are."""
+    websocket: WebSocketSettings | None = None
+    """None upgrades no connection."""
 
 
 class HTTPServer:
     """A listening server; `Uvicorn.serve` is not used, as it would take over the signals."""
 
-    def __init__(self, server: uvicorn.Server, listener: socket.socket) -> None:
+    def __init__(self, server: uvicorn.Server, listening: socket.socket) -> None:
         self._server = server
-        self._listener = listener
+        self._listening = listening
 
     @classmethod
     @asynccontextmanager
@@ -59,18 +74,18 @@ class HTTPServer:
         config.ssl = settings.tls
         server = uvicorn.Server(config)
         server.lifespan = config.lifespan_class(config)
-        with _listener(settings) as listener:
-            await server.startup(sockets=[listener])
+        with listener(settings) as listening:
+            await server.startup(sockets=[listening])
             try:
-                yield cls(server, listener)
+                yield cls(server, listening)
             finally:
                 server.should_exit = True
-                await server.shutdown(sockets=[listener])
+                await server.shutdown(sockets=[listening])
 
     @property
     def port(self) -> int:
         """The port that it listens on."""
-        port: int = self._listener.getsockname()[1]
+        port: int = self._listening.getsockname()[1]
         return port
 
     async def tick(self) -> None:
@@ -79,10 +94,16 @@ class HTTPServer:
 
 
 def _config(app: Any, settings: ServerSettings) -> uvicorn.Config:
+    websocket = settings.websocket or WebSocketSettings(asyncio.Protocol, 0, 0)
     return uvicorn.Config(
         app,
         http=bounded(settings.head_s),
-        ws="none",
+        ws="none" if settings.websocket is None else websocket.protocol,
+        ws_max_size=websocket.max_bytes,
+        ws_ping_interval=websocket.ping_s,
+        ws_ping_timeout=websocket.ping_s,
+        # A compressor for each connection would be most of what an idle one costs.
+        ws_per_message_deflate=False,
         loop="none",
         lifespan="off",
         # A bound method, such as that of the health report, would pass for an older interface.
@@ -98,7 +119,12 @@ def _config(app: Any, settings: ServerSettings) -> uvicorn.Config:
     )
 
 
-def _listener(settings: ServerSettings) -> socket.socket:
+def listener(settings: ServerSettings) -> socket.socket:
+    """Return a socket that listens where `settings` say.
+
+    Raises:
+        ConfigError: the address cannot be listened on.
+    """
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     try:
         return socket.create_server(

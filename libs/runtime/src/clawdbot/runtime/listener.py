@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import TypeVar
 
 from nats.aio.msg import Msg
 
@@ -11,6 +12,32 @@ from clawdbot.schema.codec import decode
 from clawdbot.schema.deadline import Deadline
 from clawdbot.schema.errors import Overloaded
 from clawdbot.schema.wire import Wire
+
+M = TypeVar("M", bound=Wire)
+
+
+class Overheard:
+    """A broadcast that is read only if somebody wants to.
+
+    Attributes:
+        subject: where it was published.
+    """
+
+    __slots__ = ("_msg", "subject")
+
+    def __init__(self, msg: Msg) -> None:
+        self._msg = msg
+        self.subject: str = msg.subject
+
+    def read(self, kind: type[M]) -> M | None:
+        """Return it, or None when it is of another kind.
+
+        Raises:
+            InvalidMessage: it cannot be decoded.
+        """
+        if (self._msg.headers or {}).get(headers.SCHEMA) != kind.SCHEMA:
+            return None
+        return decode(kind, self._msg.data)
 
 
 class Listener:

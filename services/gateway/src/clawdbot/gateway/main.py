@@ -7,6 +7,7 @@ import socket
 import ssl
 from collections.abc import Callable
 from contextlib import aclosing
+from dataclasses import replace
 from functools import partial
 from secrets import token_hex
 from typing import NamedTuple, TypeVar
@@ -40,6 +41,13 @@ from clawdbot.gateway.adapters.rate_settings import keeping_of, rates_of, waitin
 from clawdbot.gateway.adapters.records import Links
 from clawdbot.gateway.adapters.sender_policies import sender_policies
 from clawdbot.gateway.adapters.signature import WebhookKey
+from clawdbot.gateway.adapters.socket_asgi import SocketEndpoint
+from clawdbot.gateway.adapters.socket_opening import (
+    listen_apart,
+    open_door,
+    tend,
+    with_sockets,
+)
 from clawdbot.gateway.adapters.webhook import Ages
 from clawdbot.gateway.domain.messages import WEBHOOK
 from clawdbot.gateway.domain.rates import Rates
@@ -59,6 +67,7 @@ from clawdbot.gateway.handlers.waiting import WaitingList
 from clawdbot.gateway.settings import Settings
 from clawdbot.runtime import secrets
 from clawdbot.runtime.config import Config, ConfigError
+from clawdbot.runtime.config_sections import Socket
 from clawdbot.runtime.http_server import HTTPServer, ServerSettings
 from clawdbot.runtime.records import Records
 from clawdbot.runtime.secrets import Secrets
@@ -86,6 +95,7 @@ class Guards(NamedTuple):
     rates: Rates
     admission: Admission
     tokens: Tokens
+    keeper: Doorkeeper
 
 
 async def run(config: Config) -> None:
@@ -101,13 +111,25 @@ async def run(config: Config) -> None:
         runtime.spawn(watch.run(), name="model-watch")
         rates = rates_of(settings.rates)
         tokens = await open_tokens(runtime, settings.jwt)
-        guards = Guards(rates, await _admission(runtime, settings, chats.connections), tokens)
+        admission = await _admission(runtime, settings, chats.connections)
+        guards = Guards(rates, admission, tokens, _doorkeeper(runtime, rates))
         endpoints = _endpoints(runtime, settings, chats, guards)
-        app = build_app(endpoints, runtime.health.asgi, _doorkeeper(runtime, rates))
-        server_settings = _server(settings, _tls(runtime, settings))
-        server = await runtime.enter(HTTPServer.open(app, server_settings))
+        app = build_app(endpoints, runtime.health.asgi, guards.keeper)
+        listening = with_sockets(_server(settings, _tls(runtime, settings)), settings.limits)
+        server = await runtime.enter(HTTPServer.open(app, listening))
         runtime.spawn(server.tick(), name="http-tick")
+        await _serve_sockets(runtime, settings.socket, listening, endpoints.socket)
         await runtime.until_stopped()
+
+
+async def _serve_sockets(
+    runtime: Runtime, wanted: Socket, listening: ServerSettings, endpoint: SocketEndpoint | None
+) -> None:
+    if endpoint is None:
+        return
+    if wanted.enabled:
+        await listen_apart(runtime, endpoint.door, replace(listening, port=wanted.port))
+    await tend(runtime, endpoint.door)
 
 
 def _doorkeeper(runtime: Runtime, rates: Rates) -> Doorkeeper:
@@ -232,7 +254,10 @@ def _endpoints(
     callers = Callers(guards.rates, waiting_of(settings.rates), ids)
     entrance = Entrance(tokens, limits, gate, callers)
     openai = OpenAIEndpoints.over(BusInference(runtime.bus), converse, patience, entrance)
-    return Endpoints(chat, status, webhook, settings.messages_path, platforms, openai=openai)
+    socket = SocketEndpoint(open_door(runtime, settings.limits, accept, tokens, guards.keeper))
+    return Endpoints(
+        chat, status, webhook, settings.messages_path, platforms, openai=openai, socket=socket
+    )
 
 
 def _platforms(

@@ -9,7 +9,14 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from clawdbot.runtime.config import Config, ConfigError
-from clawdbot.runtime.config_sections import JWTSettings, Platforms, RateSettings
+from clawdbot.runtime.config_sections import (
+    App,
+    Gateway,
+    JWTSettings,
+    Platforms,
+    RateSettings,
+    Socket,
+)
 from clawdbot.schema.ids import Tenant
 from clawdbot.schema.streams import INBOUND
 
@@ -17,8 +24,11 @@ GRACE_SHARE = 0.75
 """Share of the whole grace that requests get; the rest is for closing what they used."""
 PORTS = {"http": 80, "https": 443}
 CHAT_PATH = "/api/chat"
+SOCKET_PATH = "/ws"
 TAKEN_PREFIXES = ("/webhooks/", "/v1/")
-TAKEN_PATHS = frozenset({"", CHAT_PATH, "/healthz", "/readyz", "/startupz", "/metrics"})
+TAKEN_PATHS = frozenset(
+    {"", CHAT_PATH, SOCKET_PATH, "/healthz", "/readyz", "/startupz", "/metrics"}
+)
 DEDUPE_SLACK_S = 3600
 """How much sooner than the broker forgets a message it has to be too old."""
 PRINCIPAL_SLACK_S = 60
@@ -54,6 +64,10 @@ class Settings:
     """Whether their senders can be linked to those of other channels."""
     platforms: Platforms
     """Accounts of chat platforms; each adapter checks its own."""
+    socket: Socket
+    """The WebSocket server on a port of its own."""
+    limits: Gateway
+    """Of WebSockets, as the section has them; our own pages are among those that may connect."""
     chat_model: str
     max_body_bytes: int
     body_timeout_s: float
@@ -74,7 +88,6 @@ class Settings:
             ConfigError: it asks for what this version does not have, or holds a wrong address.
         """
         app, gateway, webhook = config.app, config.gateway, config.platforms.webhook
-        _refuse_sockets(config)
         _refuse_taken_path(webhook.path)
         _refuse_own_address(webhook.callback_url, app.public_url)
         return cls(
@@ -94,6 +107,8 @@ class Settings:
             webhook_may_link=webhook.identity_links,
             api_may_link=gateway.identity_links,
             platforms=config.platforms,
+            socket=config.platforms.socket,
+            limits=gateway.model_copy(update={"socket_origins": _origins(app, gateway)}),
             chat_model=config.models.default_name,
             max_body_bytes=gateway.max_body_bytes,
             body_timeout_s=gateway.body_timeout_s,
@@ -111,12 +126,12 @@ class Settings:
         return math.ceil(self.turn_deadline_s) + PRINCIPAL_SLACK_S
 
 
-def _refuse_sockets(config: Config) -> None:
-    if config.platforms.socket.enabled:
-        raise ConfigError(
-            "platforms.socket.enabled: the WebSocket server is not in this version and arrives in "
-            "a later one; set it to false and use the webhook or POST /api/chat"
-        )
+def _origins(app: App, gateway: Gateway) -> tuple[str, ...]:
+    """Return the web pages that may open a WebSocket, lower case and without a path."""
+    scheme = "https" if app.tls_certificate else "http"
+    parts = urlsplit(app.public_url or f"{scheme}://{app.host}:{app.port}")
+    listed = (origin.rstrip("/") for origin in gateway.socket_origins)
+    return tuple(sorted({o.lower() for o in (*listed, f"{parts.scheme}://{parts.netloc}")}))
 
 
 def _refuse_taken_path(path: str) -> None:

@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from clawdbot.gateway.adapters.doorway import Doorway
-from clawdbot.gateway.adapters.edge import METHODS, Edge, HealthApp
+from clawdbot.gateway.adapters.edge import METHODS, SOCKET_PATH, Edge, HealthApp
 from clawdbot.gateway.adapters.endpoint_chat import ChatEndpoint
 from clawdbot.gateway.adapters.endpoint_platform import PlatformEndpoint
 from clawdbot.gateway.adapters.endpoint_status import StatusEndpoint
@@ -19,6 +19,7 @@ from clawdbot.gateway.adapters.endpoint_webhook import WebhookEndpoint
 from clawdbot.gateway.adapters.openai_routes import OpenAIEndpoints, openai_template
 from clawdbot.gateway.adapters.pages import load_pages
 from clawdbot.gateway.adapters.problems import install_problem_handlers, on_bug
+from clawdbot.gateway.adapters.socket_asgi import SocketEndpoint
 from clawdbot.gateway.handlers.doorkeeper import Doorkeeper
 
 CHAT_PATH = "/api/chat"
@@ -37,6 +38,8 @@ class Endpoints:
     platforms: Mapping[str, PlatformEndpoint] = field(default_factory=dict)
     """By path."""
     openai: OpenAIEndpoints = field(kw_only=True)
+    socket: SocketEndpoint | None = None
+    """Serves WebSockets."""
 
 
 def build_app(endpoints: Endpoints, health: HealthApp, keeper: Doorkeeper | None = None) -> ASGIApp:
@@ -62,13 +65,14 @@ def build_app(endpoints: Endpoints, health: HealthApp, keeper: Doorkeeper | None
         app.add_route(path, platform.respond, methods=sorted(METHODS))
     for path, page in pages.items():
         app.add_route(path, page.respond, methods=["GET"])
-    fixed = {endpoints.messages_path, CHAT_PATH, *pages, *endpoints.platforms}
+    fixed = {endpoints.messages_path, CHAT_PATH, SOCKET_PATH, *pages, *endpoints.platforms}
+    template_of = _template(fixed, endpoints.messages_path)
     shortcuts = _shortcuts(endpoints)
     inside: ASGIApp = app
     if keeper is not None:
         inside = Doorway(app, keeper)
         shortcuts = {where: Doorway(short, keeper) for where, short in shortcuts.items()}
-    return Edge(inside, health, _template(fixed, endpoints.messages_path), shortcuts)
+    return Edge(inside, health, template_of, shortcuts, endpoints.socket)
 
 
 def _shortcuts(endpoints: Endpoints) -> dict[tuple[str, str], ASGIApp]:

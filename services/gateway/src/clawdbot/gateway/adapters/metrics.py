@@ -43,3 +43,14 @@ live_calls = Counter(
     "Edits of messages and typing signals, by channel; outcome is done or the error's code",
     ["channel", "call", "outcome"],
 )
+sockets = Gauge("clawdbot_gateway_sockets", "Open WebSocket connections")
+socket_frames = Counter(
+    "clawdbot_gateway_socket_frames_total",
+    "Frames on WebSockets; direction is in or out, kind the method, event or res",
+    ["direction", "kind"],
+)
+sockets_closed = Counter(
+    "clawdbot_gateway_sockets_closed_total",
+    "WebSockets that ended, by the code that we closed them with, or left",
+    ["reason"],
+)

@@ -33,7 +33,7 @@ from clawdbot.schema.errors import (
     Overloaded,
     Unavailable,
 )
-from clawdbot.schema.ids import TOKEN, IdKey, MessageId
+from clawdbot.schema.ids import TOKEN, Channel, ConversationId, IdKey, MessageId, Tenant
 from clawdbot.schema.messages import Delta, InboundMessage, OutboundMessage
 from clawdbot.schema.principal import Principal
 
@@ -92,7 +92,7 @@ class Accept:
             attachments=submission.attachments,
             message_id=self._ids.message(channel, submission.event_id),
             tenant=tenant,
-            conversation_id=self._ids.conversation(tenant, channel, framed(*submission.place)),
+            conversation_id=self.conversation(tenant, channel, submission.place),
             channel=channel,
             thread_id=submission.thread_id,
             reply_to=submission.reply_to,
@@ -100,6 +100,12 @@ class Accept:
             deadline_ms=int((at + self._patience.turn_s) * 1000),
         )
         return Envelope(message, self._principal(submission, message))
+
+    def conversation(
+        self, tenant: Tenant, channel: Channel, place: tuple[str, ...]
+    ) -> ConversationId:
+        """Return the id of the conversation at `place`, as `Submission` has it."""
+        return self._ids.conversation(tenant, channel, framed(*place))
 
     async def keep(
         self, submission: Submission, envelope: Envelope, *, deadline: Deadline | None = None
