@@ -6,13 +6,22 @@ import json
 
 import httpx
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
+from clawdbot.gateway.adapters.openai_requests import CompletionBody
 from clawdbot.schema.errors import InvalidMessage
 from clawdbot.schema.inference import ChatDelta, ChatDone, FinishReason
 from clawdbot.schema.messages import Usage
 
 CLOCK = {"type": "function", "function": {"name": "get_time", "parameters": {"type": "object"}}}
 NAMED = {"type": "function", "function": {"name": "get_time"}}
+FIELDS = st.sampled_from(
+    [*CompletionBody.model_fields, "n", "logprobs", "functions", "audio", "logit_bias"]
+)
+WORDS = st.sampled_from(
+    ["type", "function", "name", "json_schema", "schema", "text", "content", "role", "x", ""]
+) | st.text(max_size=5)
 CALL = '{"name": "get_time", "arguments": {"zone": "CET"}}'
 
 
@@ -158,6 +167,28 @@ async def test_what_cannot_be_done_is_refused_by_name(door, post, fields, param:
 
     assert (answer.status_code, answer.json()["error"]["param"]) == (400, param)
     assert door.inference.asked == []
+
+
+JSON = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(max_size=9),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(WORDS, inner, max_size=4),
+    max_leaves=12,
+)
+
+
+@given(fields=st.dictionaries(FIELDS, JSON, max_size=4))
+@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+async def test_whatever_is_sent_is_answered_or_refused(door, post, fields) -> None:
+    door.inference.script = answered("hello")
+
+    answer = await post(**fields)
+
+    assert answer.status_code in {200, 400, 404, 413}
+    assert "choices" in answer.text or "error" in answer.json()
 
 
 @pytest.mark.parametrize(

@@ -84,27 +84,34 @@ class _Exchange:
 
     async def respond(self) -> Response:
         """Return the answer, whole or as a stream, or the error that came before any of it."""
-        work = self._begin() if self._asked.wants_stream else self._whole()
         try:
-            return await while_connected(self._request, work)
+            # What fails before the first piece is still a plain status, stream or not.
+            first = await self._first()
+            if self._asked.wants_stream:
+                return self._stream(first)
+            return await while_connected(self._request, self._whole(first))
         except ClientLeft:
             return Response(status_code=CLIENT_LEFT)
         except ClawdbotError as exc:
             metrics.refused.labels(OPENAI, exc.code).inc()
             return error_response(self._named(exc), is_repeatable=self._is_repeatable(exc))
 
-    async def _whole(self) -> Response:
-        async with aclosing(self._events) as events:
-            async for event in events:
-                self._note(event)
-                if isinstance(event, Finished):
-                    return JSONResponse(self._completion.whole(event), headers=request_id())
-        raise TypeError("an answer ends with its whole")
+    async def _first(self) -> CompletionEvent:
+        # A message is kept whoever waits for its answer; a bare model would work for nobody.
+        first = anext(self._events)
+        if not self._asked.is_for_assistant:
+            return await while_connected(self._request, first)
+        event = await first
+        self._is_kept = isinstance(event, Accepted)
+        return event
 
-    async def _begin(self) -> Response:
-        # What fails before the first piece is still a plain status.
-        first = await anext(self._events)
-        self._note(first)
+    async def _whole(self, event: CompletionEvent) -> Response:
+        async with aclosing(self._events) as events:
+            while not isinstance(event, Finished):
+                event = await anext(events)
+        return JSONResponse(self._completion.whole(event), headers=request_id())
+
+    def _stream(self, first: CompletionEvent) -> Response:
         stream = sse.EventStream(self._chunks(first))
         stream.headers.update(request_id())
         return stream
@@ -145,9 +152,6 @@ class _Exchange:
         if self._asked.wants_usage:
             records.append(self._completion.usage(answer.usage))
         return [*map(sse.data, records), DONE]
-
-    def _note(self, event: CompletionEvent) -> None:
-        self._is_kept = self._is_kept or isinstance(event, Accepted)
 
     def _named(self, error: ClawdbotError) -> ClawdbotError:
         """Return `error` as it is to whoever sent tools, and never saw the schema of a call."""
