@@ -11,6 +11,7 @@ from clawdbot.gateway.adapters.chat import parse_chat
 from clawdbot.gateway.adapters.jwt_auth import Identity
 from clawdbot.gateway.adapters.openai_assistant import submission_of
 from clawdbot.gateway.adapters.openai_requests import parse_completion
+from clawdbot.gateway.adapters.sender_policies import sender_policies
 from clawdbot.gateway.domain.messages import API, Reader
 from clawdbot.gateway.handlers.messages import Accept
 from clawdbot.schema.errors import ErrorReply, Overloaded, Unavailable
@@ -206,6 +207,22 @@ def test_without_a_user_it_is_the_token_holders_own_conversation(door) -> None:
 
     assert here.message.conversation_id == there.message.conversation_id
     assert here.principal == there.principal
+
+
+def test_whoever_a_token_speaks_for_is_let_in() -> None:
+    policies = sender_policies(
+        [], webhook_tenant=Tenant("default"), webhook_may_link=False, api_may_link=False
+    )
+
+    for asked in (submitted(), submitted(user="bob")):
+        assert policies[asked.channel].admits(asked.sender_id, None)
+
+
+def test_a_user_approves_nothing_whatever_the_holder_may() -> None:
+    holder = Identity(Tenant("default"), "ada", frozenset({Scope.CHAT, Scope.APPROVE}))
+
+    assert Scope.APPROVE in submitted(holder).scopes
+    assert submitted(holder, user="bob").scopes == {Scope.CHAT}
 
 
 def test_the_header_names_the_conversation_too(door) -> None:

@@ -11,7 +11,7 @@ from clawdbot.gateway.adapters.chat import DEFAULT_CONVERSATION
 from clawdbot.gateway.adapters.fields import Name
 from clawdbot.gateway.adapters.jwt_auth import Identity
 from clawdbot.gateway.adapters.openai_requests import CompletionRequest
-from clawdbot.gateway.domain.messages import API, OPENAI, Submission, framed
+from clawdbot.gateway.domain.messages import API, DELEGABLE, OPENAI, Submission, framed
 from clawdbot.schema.errors import InvalidMessage
 from clawdbot.schema.messages import MAX_CONTENT_CHARS
 
@@ -41,7 +41,8 @@ def submission_of(
         channel=API if user is None else OPENAI,
         platform=API if user is None else OPENAI,
         sender_id=identity.subject if user is None else _below(identity.subject, user),
-        scopes=identity.scopes,
+        # What the holder may decide is not theirs to hand on with a name.
+        scopes=identity.scopes if user is None else identity.scopes & DELEGABLE,
         content=_said(asked),
         place=place if user is None else (*place, user),
         own_id=_named(headers.get(IDEMPOTENCY_KEY), IDEMPOTENCY_KEY) or uuid4().hex,

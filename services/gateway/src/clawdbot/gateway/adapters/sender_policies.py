@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from clawdbot.gateway.adapters.platforms.interface import Account
-from clawdbot.gateway.domain.messages import API, WEBHOOK
+from clawdbot.gateway.domain.messages import API, OPENAI, WEBHOOK
 from clawdbot.gateway.domain.senders import SenderPolicy, SenderRule
 from clawdbot.schema.ids import Channel, Tenant
 
@@ -21,10 +21,11 @@ def sender_policies(
     """Return the policy of every channel; on any other one nobody is let in.
 
     Tokens and the generic webhook's signature are given out by the operator: whoever has one was
-    let in with it, so these two are open by nature.
+    let in with it, and so are the users whom it speaks for: these are open by nature.
     """
     return {
         API: SenderPolicy(API, None, SenderRule.OPEN, may_link=api_may_link),
+        OPENAI: SenderPolicy(OPENAI, None, SenderRule.OPEN),
         WEBHOOK: SenderPolicy(
             WEBHOOK,
             webhook_tenant,
