@@ -160,8 +160,8 @@ def stage(
 ) -> Iterator[Stage]:
     system = new_system(
         platforms={
-            "telegram": {"accounts": {"default": {"api_base": telegram.url}}},
-            "slack": {"accounts": {"default": {"api_base": slack.url}}},
+            "telegram": {"accounts": {"default": {"api_base": telegram.url, "senders": "open"}}},
+            "slack": {"accounts": {"default": {"api_base": slack.url, "senders": "open"}}},
         }
     )
     for name, secret in (

@@ -16,11 +16,11 @@ class ReplyDelivery(Wire):
 
     SCHEMA = "reply_delivery/1"
 
-    owner: str = Field(default="", max_length=128)
+    owner: str = ""
     """The process that wrote it."""
     is_drafting: bool = False
     """Whether `owner` still shows the reply while it is written; nobody else sends it then."""
-    draft_id: str | None = Field(default=None, max_length=1024)
+    draft_id: str | None = None
     """The platform's id of the draft, which becomes the reply's first piece."""
     sent: int = Field(default=0, ge=0)
     """Pieces that are known to show in full."""
