@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 import pytest_asyncio
+from prometheus_client import REGISTRY
 
 from clawdbot.gateway.adapters.platforms.addresses import SealedAddresses
 from clawdbot.gateway.adapters.platforms.connections import Connection, PlatformSender
@@ -95,7 +96,13 @@ async def test_a_sender_who_is_not_let_in_is_acknowledged_and_kept_nowhere(
         raise SenderRefused(f"{submission.sender_id} is not let in")
 
     door.screens.append(refuse)
+    labels = {"channel": samples.platform, "code": "sender_refused"}
+    before = REGISTRY.get_sample_value("clawdbot_gateway_refused_total", labels) or 0
+
     answer = await ask(samples.request(samples.message, NOW))
+
+    counted = REGISTRY.get_sample_value("clawdbot_gateway_refused_total", labels) or 0
+    assert counted == before + 1
 
     assert answer.status_code == samples.ack.status
     assert samples.sender_id not in answer.text

@@ -41,6 +41,9 @@ CASES: dict[str, tuple[Samples, bytes, bool]] = {
         discord.payload(context=2, member=None, user={"id": discord.SENDER}),
         True,
     ),
+    "telegram, button in private": (telegram.SAMPLES, telegram.pressed("/deny K7Q2M9XW"), False),
+    "slack, button in a channel": (slack.SAMPLES, slack.pressed("/deny K7Q2M9XW"), True),
+    "feishu, button wherever": (feishu.SAMPLES, feishu.pressed("/deny K7Q2M9XW"), True),
     "feishu, group": (feishu.SAMPLES, feishu.event(), True),
     "feishu, direct": (feishu.SAMPLES, feishu.event(chat_type="p2p"), False),
 }

@@ -78,6 +78,8 @@ def message_of_press(action: CardAction) -> PlatformMessage | None:
         content=press.action.value.say,
         place=(press.context.open_chat_id, ""),
         address={"message_id": press.context.open_message_id},
+        # The event does not tell; to a stranger in a direct chat no button was ever shown.
+        in_group=True,
     )
 
 

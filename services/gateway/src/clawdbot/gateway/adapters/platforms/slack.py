@@ -188,6 +188,7 @@ class Slack:
             thread_id=button.thread,
             address=address,
             holds_token=is_private,
+            in_group=not (is_private or is_direct(channel)),
         )
 
     def _require_slack(self, url: str) -> None:

@@ -166,6 +166,7 @@ class Telegram:
             place=(str(below.chat.id), topic or ""),
             thread_id=topic,
             address=_address(below),
+            in_group=below.chat.type != PRIVATE,
         )
 
     async def send(self, part: ReplyPart, address: Address, *, deadline: Deadline) -> str | None:
