@@ -239,6 +239,7 @@ async def test_a_model_that_is_loading_is_503(door, post) -> None:
     answer = await post()
 
     assert (answer.status_code, answer.headers["retry-after"]) == (503, "5")
+    assert answer.json()["error"]["message"] == "model 'toy' is loading"
 
 
 async def test_a_token_without_the_scope_is_403(client, bearer) -> None:

@@ -64,7 +64,8 @@ class Models:
             if (status.name, status.kind) == (name, kind):
                 if status.state is ModelState.READY:
                     return
-                raise Unavailable(f"model {name!r} is {status.state.value}: {status.detail}")
+                detail = f": {status.detail}" if status.detail else ""
+                raise Unavailable(f"model {name!r} is {status.state.value}{detail}")
         raise ModelUnknown(
             f"no {kind} model is called {name!r}",
             field="model",
