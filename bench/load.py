@@ -1,7 +1,9 @@
 """Signed webhook messages over kept-alive connections, as a process of its own.
 
-Usage: `python -m bench.load PORT COUNT RUN SECRET_FILE`; prints the requests per second. HTTP is
-written by hand, since a client library would need more time than the server that is measured.
+Usage: `python -m bench.load PORT COUNT RUN SECRET_FILE [PER_SECOND]`; prints the requests per
+second and the 99th percentile of their milliseconds. Without PER_SECOND each connection sends as
+soon as it is answered; with it, requests are sent when due, and time counts from then. HTTP
+is written by hand, since a client library would need more time than the server that is measured.
 """
 
 from __future__ import annotations
@@ -14,10 +16,13 @@ import re
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import cast
 
 import uvloop
+
+from bench.measure import percentile
 
 CONNECTIONS = 16
 CONVERSATIONS = 64
@@ -25,11 +30,22 @@ BODY_BYTES = 1010
 _LENGTH = re.compile(rb"content-length: (\d+)", re.IGNORECASE)
 
 
+@dataclass(frozen=True)
+class Load:
+    """What was measured."""
+
+    per_s: float
+    p99_ms: float
+
+
 class Connection(asyncio.Protocol):
     """Sends one request after the other until there are none left."""
 
-    def __init__(self, requests: Iterator[bytes]) -> None:
+    def __init__(self, requests: Iterator[tuple[float, bytes]], took_s: list[float]) -> None:
         self._requests = requests
+        self._took_s = took_s
+        self._due = 0.0
+        self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
         self._received = b""
         self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -42,9 +58,10 @@ class Connection(asyncio.Protocol):
     def send(self) -> None:
         """Send the next request, or end."""
         assert self._transport is not None
-        request = next(self._requests, None)
+        due, request = next(self._requests, (0.0, None))
         if request is not None:
-            self._transport.write(request)
+            self._due = due or self._loop.time()
+            self._loop.call_at(self._due, self._transport.write, request)
         elif not self.ended.done():
             self.ended.set_result(None)
             self._transport.close()
@@ -60,6 +77,7 @@ class Connection(asyncio.Protocol):
             self._fail(f"expected 202, got {self._received[:300]!r}")
         elif len(body) >= int(length[1]):
             self._received = b""
+            self._took_s.append(self._loop.time() - self._due)
             self.send()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -101,27 +119,34 @@ def _request(body: bytes, secret: bytes) -> bytes:
     return head.encode() + body
 
 
-async def rate(port: int, prepared: list[bytes]) -> float:
-    """Send everything and return the requests per second, all of them answered with 202."""
+async def measured(port: int, prepared: list[bytes], per_s: float | None) -> Load:
+    """Send everything, all of it answered with 202."""
     loop = asyncio.get_running_loop()
-    left = iter(prepared)
+    took_s: list[float] = []
+    start = loop.time() + 0.1
+    left = iter(
+        [(start + index / per_s if per_s else 0.0, one) for index, one in enumerate(prepared)]
+    )
     connections = [
-        (await loop.create_connection(lambda: Connection(left), "127.0.0.1", port))[1]
+        (await loop.create_connection(lambda: Connection(left, took_s), "127.0.0.1", port))[1]
         for _ in range(min(CONNECTIONS, len(prepared)))
     ]
     began = time.perf_counter()
     for connection in connections:
         connection.send()
     await asyncio.gather(*(connection.ended for connection in connections))
-    return len(prepared) / (time.perf_counter() - began)
+    return Load(
+        per_s=len(prepared) / (time.perf_counter() - began), p99_ms=1000 * percentile(took_s, 0.99)
+    )
 
 
 def main() -> None:
     """Run as the process that `bench.gateway` starts."""
-    port, count, run, secret = sys.argv[1:]
+    port, count, run, secret, *pace = sys.argv[1:]
+    per_s = float(pace[0]) if pace else None
     prepared = requests(int(count), run, Path(secret).read_bytes().strip())
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        print(runner.run(rate(int(port), prepared)))
+        print(json.dumps(asdict(runner.run(measured(int(port), prepared, per_s)))))
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ import asyncio
 import os
 import sys
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,8 +51,11 @@ class Stack:
             yield Bus(client, user)
 
     @asynccontextmanager
-    async def process(self, module: str, *arguments: str) -> AsyncIterator[None]:
+    async def process(self, module: str, *arguments: str) -> AsyncIterator[int]:
         """Run `python -m module` from when it serves until the context is left.
+
+        Yields:
+            Its process id.
 
         Raises:
             Unavailable: it does not start; says what it wrote last.
@@ -62,7 +65,7 @@ class Stack:
             process = await self._start(module, arguments, output.fileno())
         try:
             await _until_ready(module, process, log)
-            yield
+            yield process.pid
         finally:
             await _stop(process)
 
@@ -88,11 +91,16 @@ class Stack:
 
 
 @asynccontextmanager
-async def stack(durability: Durability) -> AsyncIterator[Stack]:
-    """Start a broker on a free port and provision it."""
+async def stack(durability: Durability, **sections: object) -> AsyncIterator[Stack]:
+    """Start a broker on a free port and provision it.
+
+    Args:
+        durability: of the broker.
+        sections: of the configuration, beside our own.
+    """
     with tempfile.TemporaryDirectory(prefix="clawdbot-bench-") as name:
         directory = Path(name)
-        config = _config(directory, durability)
+        config = _config(directory, durability, sections)
         # JSON is YAML, too.
         (directory / "config.yaml").write_text(config.model_dump_json())
         secrets = Secrets(directory / "secrets")
@@ -106,7 +114,7 @@ async def stack(durability: Durability) -> AsyncIterator[Stack]:
             yield Stack(directory, config, secrets)
 
 
-def _config(directory: Path, durability: Durability) -> Config:
+def _config(directory: Path, durability: Durability, more: Mapping[str, object]) -> Config:
     sections = {
         "app": {"data_dir": directory, "port": free_port()},
         "models": {"directory": ROOT / "models"},
@@ -118,7 +126,7 @@ def _config(directory: Path, durability: Durability) -> Config:
         # The limits are looked at and never reached: one client stands for all of them.
         "gateway": {"rates": dict.fromkeys(RATES, 1e9) | dict.fromkeys(BURSTS, 10**9)},
     }
-    return Config.model_validate(sections)
+    return Config.model_validate({**sections, **more})
 
 
 async def _until_ready(module: str, process: asyncio.subprocess.Process, log: Path) -> None:
