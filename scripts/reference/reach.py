@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from functools import cache
 from itertools import zip_longest
 
-from clawdbot.schema import executor, inference, memory, skill
+from clawdbot.schema import attachments, executor, inference, memory, skill
 from clawdbot.schema import senders as gateway
 from clawdbot.schema.permissions import OPERATOR, SERVICES, TABLE
 from clawdbot.schema.rpc import Rpc, StreamRpc
@@ -22,7 +22,7 @@ SPEAKERS = (*SERVICES, OPERATOR)
 
 def rpcs() -> Iterator[tuple[str, AnyRpc]]:
     """Yield each rpc of the schema with the name of its constant, service by service."""
-    for module in (executor, gateway, inference, memory, skill):
+    for module in (attachments, executor, gateway, inference, memory, skill):
         for name, value in sorted(vars(module).items()):
             if isinstance(value, Rpc | StreamRpc):
                 yield name, value

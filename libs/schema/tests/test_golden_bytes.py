@@ -18,6 +18,8 @@ import pydantic
 import pytest
 
 from clawdbot.schema import (
+    attachments,
+    blobs,
     controls,
     deeds,
     deliveries,
@@ -36,6 +38,8 @@ from clawdbot.schema.wire import Wire
 
 GOLDEN = Path(__file__).parent / "golden"
 MODULES = (
+    attachments,
+    blobs,
     controls,
     deeds,
     deliveries,

@@ -349,6 +349,8 @@ class BusSettings(Section):
     """`strict` syncs each write to disk, `relaxed` once a second (see docs/durability.md)."""
     replicas: int = Field(default=1, ge=1, le=5)
     """Copies of each stream in a cluster of brokers."""
+    blobs_max_mb: int = Field(default=1024, ge=1)
+    """Room of the object store for files, in MiB; when it is full, no more files are taken."""
     lease_ttl_s: float = Field(default=15, ge=1)
     """How long a dead worker keeps its conversation."""
     ack_wait_s: float = Field(default=15, ge=1)

@@ -26,6 +26,7 @@ from clawdbot.runtime.bus import Bus
 from clawdbot.runtime.config import Config
 from clawdbot.runtime.connection import connected
 from clawdbot.runtime.secrets import Secrets
+from clawdbot.schema import subjects
 from clawdbot.schema.errors import Unavailable
 from clawdbot.schema.ids import Channel
 from clawdbot.schema.permissions import PROVISIONER
@@ -33,7 +34,7 @@ from clawdbot.schema.streams import (
     AUDIT,
     BUCKETS,
     INBOUND,
-    OBJECT_STORE,
+    OBJECT_STREAM,
     OUTBOUND,
     STREAMS,
     TURN_WORKER,
@@ -70,7 +71,7 @@ async def _provision(bus: Bus, config: Config) -> None:
         await _ensure_stream(bus, _stream_config(stream, config.bus.replicas))
     for bucket in BUCKETS:
         await _ensure_stream(bus, _bucket_config(bucket, config))
-    await bus.jetstream.create_object_store(OBJECT_STORE, replicas=config.bus.replicas)
+    await _ensure_stream(bus, _object_store_config(config))
     await _ensure_consumer(bus, TURN_WORKER, config, start=1)
     replies = await bus.jetstream.stream_info(OUTBOUND.name)
     for channel in delivering_channels(config):
@@ -158,6 +159,24 @@ def _bucket_config(bucket: Bucket, config: Config) -> StreamConfig:
         allow_rollup_hdrs=True,
         allow_msg_ttl=bucket.entries_expire or None,
         deny_delete=True,
+    )
+
+
+def _object_store_config(config: Config) -> StreamConfig:
+    return StreamConfig(
+        name=OBJECT_STREAM,
+        description="what is larger than a message may be, by its hash",
+        subjects=[f"{subjects.BLOB_CONTENT}.>", f"{subjects.BLOB_INFO}.>"],
+        retention=RetentionPolicy.LIMITS,
+        # Full means that nothing more is taken; what somebody was promised stays.
+        discard=DiscardPolicy.NEW,
+        max_bytes=config.bus.blobs_max_mb * 1024 * 1024,
+        storage=StorageType.FILE,
+        num_replicas=config.bus.replicas,
+        allow_direct=True,
+        allow_rollup_hdrs=True,
+        # Each content says itself how long it stays.
+        allow_msg_ttl=True,
     )
 
 

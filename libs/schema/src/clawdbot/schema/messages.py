@@ -6,6 +6,7 @@ from enum import StrEnum
 
 from pydantic import Field
 
+from clawdbot.schema.blobs import BlobRef
 from clawdbot.schema.controls import Control
 from clawdbot.schema.errors import ErrorReply
 from clawdbot.schema.executor import Approval
@@ -28,6 +29,8 @@ class Attachment(Wire):
     """Where it can be fetched; never a URL that holds a token of ours."""
     name: str | None = Field(default=None, max_length=255)
     media_type: str | None = Field(default=None, max_length=255)
+    blob: BlobRef | None = None
+    """Where its content lies in the object store; then `url` may be empty."""
 
 
 class InboundMessage(Wire):

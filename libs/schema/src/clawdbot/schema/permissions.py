@@ -16,6 +16,7 @@ from clawdbot.schema.streams import (
     BUCKETS,
     DEADLETTER,
     INBOUND,
+    OBJECT_STREAM,
     OUTBOUND,
     TOKENS,
     TURN_WORKER,
@@ -79,6 +80,15 @@ def _bucket(bucket: Bucket) -> tuple[str, ...]:
     )
 
 
+def _get_blobs() -> tuple[str, ...]:
+    return (f"$JS.API.DIRECT.GET.{OBJECT_STREAM}", f"$JS.API.DIRECT.GET.{OBJECT_STREAM}.>")
+
+
+def _put_blobs() -> tuple[str, ...]:
+    # An upload that was not needed is withdrawn by a rollup message: no right to purge is needed.
+    return (f"{subjects.BLOB_CONTENT}.*", f"{subjects.BLOB_INFO}.*")
+
+
 def _buckets_of(owner: str) -> tuple[str, ...]:
     return tuple(line for bucket in BUCKETS if bucket.owner == owner for line in _bucket(bucket))
 
@@ -109,6 +119,8 @@ TABLE: dict[str, Permission] = {
             *_read(OUTBOUND),
             *_pull(OUTBOUND.name, "*"),
             *_buckets_of("gateway"),
+            *_get_blobs(),
+            *_put_blobs(),
         ),
         subscribe=(
             *_own("gateway"),
@@ -130,6 +142,7 @@ TABLE: dict[str, Permission] = {
             subjects.calls_of("inference"),
             *_ask("memory", "remember", "recall", "forget", "list", "append", "history"),
             *_ask_any("skill", "execute"),
+            *_ask("gateway", "fetch_attachment"),
             *_ask("executor", "plan", "run", "status", "cancel"),
             *_read(INBOUND),
             *_read(TURNS),

@@ -178,3 +178,5 @@ BUCKETS = (
 )
 OBJECT_STORE = "blobs"
 """What is larger than a message may be: referenced by sha256, size and media type."""
+OBJECT_STREAM = f"OBJ_{OBJECT_STORE}"
+"""The stream beneath it (NATS ADR-20)."""

@@ -6,6 +6,7 @@ can add a level or a wildcard to an address.
 
 from __future__ import annotations
 
+from base64 import urlsafe_b64encode
 from typing import NamedTuple
 
 from clawdbot.schema.errors import InvalidMessage
@@ -26,6 +27,7 @@ ADVISORIES = (
     "$JS.EVENT.ADVISORY.CONSUMER.MSG_TERMINATED.>",
 )
 MEMORY_SHARDS = 256
+BLOB_CONTENT, BLOB_INFO = "$O.blobs.C", "$O.blobs.M"
 
 
 class Lane(NamedTuple):
@@ -205,6 +207,17 @@ def signal(conversation: ConversationId) -> str:
 def edge_counts() -> str:
     """Return where gateway replicas tell each other how much came to them; never stored."""
     return _join("edge", "counts")
+
+
+def blob_content(upload: str) -> str:
+    """Return where the chunks of one upload lie (NATS ADR-20)."""
+    return f"{BLOB_CONTENT}.{token(upload, 'upload')}"
+
+
+def blob_info(sha256: str) -> str:
+    """Return where it stands which upload holds this content (NATS ADR-20)."""
+    name = urlsafe_b64encode(token(sha256, "sha256").encode()).decode("ascii")
+    return f"{BLOB_INFO}.{name}"
 
 
 def _join(*tokens: str) -> str:
