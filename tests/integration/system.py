@@ -282,21 +282,27 @@ class Loopback:
     """An HTTP server of the test's own, on a free port.
 
     Args:
-        answer: takes path, headers (lower case) and body of a POST; gives status and JSON.
+        answer: takes path, headers (lower case) and body of a POST or GET; gives status and JSON,
+            or bytes as they are.
     """
 
     def __init__(self, answer: Callable[[str, dict[str, str], bytes], tuple[int, Any]]) -> None:
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
                 headers = {name.lower(): value for name, value in self.headers.items()}
-                body = self.rfile.read(int(headers["content-length"]))
+                body = self.rfile.read(int(headers.get("content-length", "0")))
                 status, value = answer(self.path, headers, body)
-                content = json.dumps(value).encode()
+                is_file = isinstance(value, bytes)
+                content = value if is_file else json.dumps(value).encode()
                 self.send_response(status)
-                self.send_header("Content-Type", "application/json")
+                media_type = "application/octet-stream" if is_file else "application/json"
+                self.send_header("Content-Type", media_type)
                 self.send_header("Content-Length", str(len(content)))
                 self.end_headers()
                 self.wfile.write(content)
+
+            def do_GET(self) -> None:
+                self.do_POST()
 
             def log_message(self, *_: object) -> None:
                 return

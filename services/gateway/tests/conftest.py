@@ -14,6 +14,7 @@ import pytest
 import pytest_asyncio
 
 from clawdbot.gateway.adapters.body import BodyLimits, Gate
+from clawdbot.gateway.adapters.endpoint_blob import BlobEndpoint
 from clawdbot.gateway.adapters.endpoint_chat import ChatEndpoint
 from clawdbot.gateway.adapters.endpoint_platform import PlatformEndpoint
 from clawdbot.gateway.adapters.endpoint_status import StatusEndpoint
@@ -74,6 +75,7 @@ class Door:
     keeper: Doorkeeper | None = None
     screens: list[Screen] = field(default_factory=list)
     callers: Callers | None = None
+    blobs: BlobEndpoint | None = None
 
     def app(self) -> Any:
         key = WebhookKey(WEBHOOK_SECRET)
@@ -95,6 +97,7 @@ class Door:
                 self.patience,
                 Entrance(tokens, self.limits, self.gate, self.callers),
             ),
+            blobs=self.blobs,
         )
         return build_app(endpoints, self.health.asgi, self.keeper)
 

@@ -69,7 +69,7 @@ async def test_a_reply_is_posted_signed_with_its_senders_names() -> None:
         "content": "你好",
         "kind": "reply",
         "attachments": [],
-        "metadata": {"recalled": []},
+        "metadata": {"recalled": [], "files_read": []},
         "timestamp": 1_700_000_000,
     }
 

@@ -64,7 +64,10 @@ async def test_the_reply_is_the_answer(door, client, bearer, question, reply_to)
         "conversation_id": "default",
         "content": "hello ada",
         "attachments": [],
-        "metadata": {"recalled": [{"memory_id": "m", "content": "a memory", "score": 0.5}]},
+        "metadata": {
+            "recalled": [{"memory_id": "m", "content": "a memory", "score": 0.5}],
+            "files_read": [],
+        },
     }
     assert door.inbox.kept[question.message_id].sender_id == "ada"
     assert door.replies.listeners == 0
@@ -198,7 +201,7 @@ async def test_a_stream_shows_the_answer_while_it_is_written(
                 "conversation_id": "default",
                 "content": "你好，line\nbreak",
                 "attachments": [],
-                "metadata": {"recalled": []},
+                "metadata": {"recalled": [], "files_read": []},
             },
         ),
     ]

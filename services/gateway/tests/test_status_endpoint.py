@@ -45,7 +45,7 @@ async def test_an_answer_is_shown_with_its_metadata(
         "content": "hi there",
         "kind": "reply",
         "attachments": [],
-        "metadata": {"model": "m/1", "recalled": []},
+        "metadata": {"model": "m/1", "recalled": [], "files_read": []},
         "timestamp": 1_700_000_000,
     }
 

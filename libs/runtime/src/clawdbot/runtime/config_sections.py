@@ -303,6 +303,15 @@ class Gateway(Section):
     """How long a WebSocket's reader may take nothing; then it is closed with 4008."""
     socket_heartbeat_s: float = Field(default=20, gt=0)
     """How often each side of a WebSocket hears that the other one is there."""
+    max_attachment_bytes: int = Field(default=20_971_520, ge=1024)
+    """Longest file that is fetched; a longer one is left where it is."""
+    attachment_timeout_s: float = Field(default=30, gt=0)
+    """How long a file may take, from asking its host to its last byte."""
+    egress_allowed_hosts: tuple[str, ...] = ()
+    """Exact `host:port` of file hosts that may be private and plain HTTP, such as those of a
+    platform on one's own premises. A risk: whoever sends messages can have them asked."""
+    blob_url_ttl_s: float = Field(default=3600, ge=60, le=86_400)
+    """How long the address of a file that goes with a reply works."""
 
 
 class Assistant(Section):

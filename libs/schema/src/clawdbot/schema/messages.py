@@ -102,6 +102,8 @@ class ReplyMetadata(Wire):
     usage: Usage | None = None
     finish_reason: str | None = None
     recalled: tuple[Citation, ...] = ()
+    files_read: tuple[str, ...] = ()
+    """Names of the attached files whose text stood in the prompt of an answer."""
     instruction: str | None = None
     """The executor's instruction that this answer reports on."""
     error: ErrorReply | None = None

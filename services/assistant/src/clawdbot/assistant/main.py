@@ -7,6 +7,7 @@ from importlib.resources import files
 
 from clawdbot.assistant.adapters.deltas import BusDeltas
 from clawdbot.assistant.adapters.executor_client import ExecutorClient
+from clawdbot.assistant.adapters.files_client import FilesClient
 from clawdbot.assistant.adapters.memory_client import MemoryClient
 from clawdbot.assistant.adapters.metrics import MeasuredTurns
 from clawdbot.assistant.adapters.model_client import ModelClient
@@ -51,6 +52,7 @@ def over_bus(bus: Bus, model: str) -> Ports:
         memory=MemoryClient(bus),
         model=ModelClient(bus, model),
         executor=ExecutorClient(bus),
+        files=FilesClient(bus),
         journal=Journal(bus),
         outbox=BusOutbox(bus),
         deltas=BusDeltas(bus),

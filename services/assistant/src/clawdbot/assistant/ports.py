@@ -74,6 +74,20 @@ class Executor(Protocol):
         """End the operation if it runs."""
 
 
+class Files(Protocol):
+    """Files that came with messages."""
+
+    async def fetch(
+        self, message: InboundMessage, index: int, max_bytes: int, mandate: Mandate
+    ) -> bytes:
+        """Return the file of attachment `index`.
+
+        Raises:
+            Rejected: it cannot be had, such as TooLarge beyond `max_bytes`.
+            Retryable: it may be there later.
+        """
+
+
 class Journal(Protocol):
     """What the turn has decided so far; outlives this process."""
 
@@ -121,6 +135,7 @@ class Ports:
     memory: MemoryService
     model: Model
     executor: Executor
+    files: Files
     journal: Journal
     outbox: Outbox
     deltas: Deltas

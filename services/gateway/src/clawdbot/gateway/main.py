@@ -13,6 +13,7 @@ from secrets import token_hex
 from typing import NamedTuple, TypeVar
 
 from clawdbot.gateway.adapters.api_tokens import open_tokens
+from clawdbot.gateway.adapters.blob_links import BlobLinks
 from clawdbot.gateway.adapters.body import BodyLimits, Gate
 from clawdbot.gateway.adapters.bus_controls import (
     DECISION_TTL_S,
@@ -23,19 +24,24 @@ from clawdbot.gateway.adapters.bus_inbox import BusInbox
 from clawdbot.gateway.adapters.bus_inference import BusInference
 from clawdbot.gateway.adapters.bus_replies import BusReplies
 from clawdbot.gateway.adapters.callback import HTTPCallback
+from clawdbot.gateway.adapters.endpoint_blob import BlobEndpoint
 from clawdbot.gateway.adapters.endpoint_chat import ChatEndpoint
 from clawdbot.gateway.adapters.endpoint_platform import PlatformEndpoint
 from clawdbot.gateway.adapters.endpoint_status import StatusEndpoint
 from clawdbot.gateway.adapters.endpoint_webhook import WebhookEndpoint
+from clawdbot.gateway.adapters.guarded_http import GuardedHTTP
 from clawdbot.gateway.adapters.http_app import Endpoints, build_app
 from clawdbot.gateway.adapters.jwt_auth import Tokens
+from clawdbot.gateway.adapters.measured_fetch import MeasuredFetch
 from clawdbot.gateway.adapters.model_watch import ModelWatch
 from clawdbot.gateway.adapters.openai_entrance import Entrance
 from clawdbot.gateway.adapters.openai_routes import OpenAIEndpoints
 from clawdbot.gateway.adapters.platforms.addresses import SealedAddresses
 from clawdbot.gateway.adapters.platforms.connections import Connection, PlatformSender, connect
 from clawdbot.gateway.adapters.platforms.delivery_records import BucketDeliveryRecords
+from clawdbot.gateway.adapters.platforms.files import PlatformFiles
 from clawdbot.gateway.adapters.platforms.registry import configured, load, paths
+from clawdbot.gateway.adapters.presented import Presented
 from clawdbot.gateway.adapters.rate_exchange import RateExchange
 from clawdbot.gateway.adapters.rate_settings import keeping_of, rates_of, waiting_of
 from clawdbot.gateway.adapters.records import Links
@@ -49,6 +55,7 @@ from clawdbot.gateway.adapters.socket_opening import (
     with_sockets,
 )
 from clawdbot.gateway.adapters.webhook import Ages
+from clawdbot.gateway.domain.files import presented
 from clawdbot.gateway.domain.messages import WEBHOOK
 from clawdbot.gateway.domain.rates import Rates
 from clawdbot.gateway.domain.senders import Applicants
@@ -56,6 +63,7 @@ from clawdbot.gateway.handlers.callers import Callers
 from clawdbot.gateway.handlers.controls import Controls
 from clawdbot.gateway.handlers.doorkeeper import Doorkeeper
 from clawdbot.gateway.handlers.drafts import DraftPace, Line, Quiet
+from clawdbot.gateway.handlers.files import FetchFile, FetchLimits
 from clawdbot.gateway.handlers.live_replies import LiveReplies
 from clawdbot.gateway.handlers.messages import Accept, Converse, Deliver, Inspect, Patience
 from clawdbot.gateway.handlers.platforms import DeliverParts, Receive
@@ -66,20 +74,28 @@ from clawdbot.gateway.handlers.senders import Admission
 from clawdbot.gateway.handlers.waiting import WaitingList
 from clawdbot.gateway.settings import Settings
 from clawdbot.runtime import secrets
+from clawdbot.runtime.blobs import Blobs
 from clawdbot.runtime.config import Config, ConfigError
 from clawdbot.runtime.config_sections import Socket
+from clawdbot.runtime.egress import EgressGuard
 from clawdbot.runtime.http_server import HTTPServer, ServerSettings
 from clawdbot.runtime.records import Records
 from clawdbot.runtime.secrets import Secrets
 from clawdbot.runtime.service import Runtime, main
 from clawdbot.runtime.tls import Certificate
 from clawdbot.schema import senders as rpc
+from clawdbot.schema.attachments import FETCH_ATTACHMENT
 from clawdbot.schema.ids import Channel, IdKey
 from clawdbot.schema.messages import OutboundMessage
 from clawdbot.schema.principal import PrincipalSigner
 from clawdbot.schema.streams import OUTBOUND, PAIRING, SENDERS, delivery
 
 K = TypeVar("K")
+
+FETCHES = 16
+"""Files that are fetched at a time; each holds a connection and half a megabyte."""
+DOWNLOADS, DOWNLOAD_S = 32, 300.0
+"""Files that are downloaded at a time, and how long each may take."""
 
 
 class Chats(NamedTuple):
@@ -105,7 +121,7 @@ async def run(config: Config) -> None:
         webhook_key = _webhook_key(runtime.secrets, settings)
         chats = await _chats(runtime, settings)
         if webhook_key is not None and settings.callback_url is not None:
-            await _deliver(runtime, settings.callback_url, webhook_key, settings.callback_timeout_s)
+            await _deliver(runtime, settings, settings.callback_url, webhook_key)
         watch = ModelWatch(runtime.bus, settings.chat_model)
         runtime.health.warn_when("model", watch.missing)
         runtime.spawn(watch.run(), name="model-watch")
@@ -114,6 +130,8 @@ async def run(config: Config) -> None:
         admission = await _admission(runtime, settings, chats.connections)
         guards = Guards(rates, admission, tokens, _doorkeeper(runtime, rates))
         endpoints = _endpoints(runtime, settings, chats, guards)
+        fetch = MeasuredFetch(_fetch_file(runtime, settings, chats.connections))
+        await runtime.respond(FETCH_ATTACHMENT, fetch, concurrency=FETCHES)
         app = build_app(endpoints, runtime.health.asgi, guards.keeper)
         listening = with_sockets(_server(settings, _tls(runtime, settings)), settings.limits)
         server = await runtime.enter(HTTPServer.open(app, listening))
@@ -147,10 +165,13 @@ async def _chats(runtime: Runtime, settings: Settings) -> Chats:
     connections = [
         await runtime.enter(connect(account, known[account.platform])) for account in accounts
     ]
-    return Chats(connections, await _deliver_to(runtime, connections))
+    link = _blob_links(runtime.secrets, settings)
+    return Chats(connections, await _deliver_to(runtime, connections, link))
 
 
-async def _deliver_to(runtime: Runtime, connections: list[Connection]) -> LiveReplies | None:
+async def _deliver_to(
+    runtime: Runtime, connections: list[Connection], link: BlobLinks
+) -> LiveReplies | None:
     """Send replies to the accounts that take them, and show there that they are written."""
     speaking = [each for each in connections if each.adapter.capabilities.replies]
     if not speaking:
@@ -163,10 +184,13 @@ async def _deliver_to(runtime: Runtime, connections: list[Connection]) -> LiveRe
         sender, limit = PlatformSender(connection, addresses), connection.adapter.limits.text
         line = _line(connection, sender)
         progress = ReplyRecords(records, owner, has_drafts=line.edits)
-        handler, channel = DeliverParts(sender, limit, progress), connection.account.channel
+        takes_files = connection.adapter.capabilities.files
+        shown = partial(presented, link=link, takes_files=takes_files)
+        handler = Presented(DeliverParts(sender, limit, progress), shown)
+        channel = connection.account.channel
         await runtime.consume(OUTBOUND, delivery(channel), OutboundMessage, handler, concurrency=16)
         lines[channel] = line
-    live = LiveReplies(BusReplies(runtime.bus), records, lines, owner)
+    live = LiveReplies(BusReplies(runtime.bus, link), records, lines, owner)
     return await runtime.enter(aclosing(live))
 
 
@@ -203,6 +227,29 @@ async def _admission(
     return Admission(policies, known, waiting)
 
 
+def _fetch_file(runtime: Runtime, settings: Settings, connections: list[Connection]) -> FetchFile:
+    inbox = BusInbox(runtime.bus, _signer(runtime, settings))
+    http = GuardedHTTP(EgressGuard(settings.egress_allowed_hosts))
+    addresses = _key(runtime.secrets, secrets.REPLY, SealedAddresses)
+    files = PlatformFiles(http, connections, addresses)
+    limits = FetchLimits(settings.max_attachment_bytes, settings.attachment_timeout_s)
+    return FetchFile(inbox, files, _blobs(runtime, settings), limits)
+
+
+def _blobs(runtime: Runtime, settings: Settings) -> Blobs:
+    return Blobs(runtime.bus, max_bytes=settings.max_attachment_bytes)
+
+
+def _blob_links(found: Secrets, settings: Settings) -> BlobLinks:
+    make = partial(BlobLinks, public_url=settings.public_url, ttl_s=settings.blob_url_ttl_s)
+    return _key(found, secrets.REPLY, make)
+
+
+def _signer(runtime: Runtime, settings: Settings) -> PrincipalSigner:
+    signing = partial(PrincipalSigner, ttl_s=settings.principal_ttl_s)
+    return _key(runtime.secrets, secrets.PRINCIPAL_PRIVATE, signing)
+
+
 def _endpoints(
     runtime: Runtime,
     settings: Settings,
@@ -214,9 +261,9 @@ def _endpoints(
         turn_s=settings.turn_deadline_s,
         chat_s=settings.chat_timeout_s,
     )
-    signing = partial(PrincipalSigner, ttl_s=settings.principal_ttl_s)
-    signer = _key(runtime.secrets, secrets.PRINCIPAL_PRIVATE, signing)
-    inbox, replies = BusInbox(runtime.bus, signer), BusReplies(runtime.bus)
+    blob_links = _blob_links(runtime.secrets, settings)
+    inbox = BusInbox(runtime.bus, _signer(runtime, settings))
+    replies = BusReplies(runtime.bus, blob_links)
     deciding = _key(
         runtime.secrets,
         secrets.PRINCIPAL_PRIVATE,
@@ -255,8 +302,16 @@ def _endpoints(
     entrance = Entrance(tokens, limits, gate, callers)
     openai = OpenAIEndpoints.over(BusInference(runtime.bus), converse, patience, entrance)
     socket = SocketEndpoint(open_door(runtime, settings.limits, accept, tokens, guards.keeper))
+    blobs = BlobEndpoint(_blobs(runtime, settings), blob_links, Gate(DOWNLOADS), DOWNLOAD_S)
     return Endpoints(
-        chat, status, webhook, settings.messages_path, platforms, openai=openai, socket=socket
+        chat,
+        status,
+        webhook,
+        settings.messages_path,
+        platforms,
+        openai=openai,
+        socket=socket,
+        blobs=blobs,
     )
 
 
@@ -296,11 +351,12 @@ def _server(settings: Settings, tls: ssl.SSLContext | None) -> ServerSettings:
     )
 
 
-async def _deliver(runtime: Runtime, url: str, key: WebhookKey, timeout_s: float) -> None:
+async def _deliver(runtime: Runtime, settings: Settings, url: str, key: WebhookKey) -> None:
+    timeout_s = settings.callback_timeout_s
     callback = await runtime.enter(HTTPCallback.open(url, key, timeout_s=timeout_s))
-    await runtime.consume(
-        OUTBOUND, delivery(WEBHOOK), OutboundMessage, Deliver(callback), concurrency=16
-    )
+    link = _blob_links(runtime.secrets, settings)
+    handler = Presented(Deliver(callback), partial(presented, link=link, takes_files=True))
+    await runtime.consume(OUTBOUND, delivery(WEBHOOK), OutboundMessage, handler, concurrency=16)
 
 
 def _webhook_key(found: Secrets, settings: Settings) -> WebhookKey | None:

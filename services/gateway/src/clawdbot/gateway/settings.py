@@ -17,6 +17,8 @@ from clawdbot.runtime.config_sections import (
     RateSettings,
     Socket,
 )
+from clawdbot.runtime.egress import EgressGuard
+from clawdbot.schema.errors import InvalidMessage
 from clawdbot.schema.ids import Tenant
 from clawdbot.schema.streams import INBOUND
 
@@ -27,7 +29,7 @@ CHAT_PATH = "/api/chat"
 SOCKET_PATH = "/ws"
 TAKEN_PREFIXES = ("/webhooks/", "/v1/")
 TAKEN_PATHS = frozenset(
-    {"", CHAT_PATH, SOCKET_PATH, "/healthz", "/readyz", "/startupz", "/metrics"}
+    {"", CHAT_PATH, SOCKET_PATH, "/blobs", "/healthz", "/readyz", "/startupz", "/metrics"}
 )
 DEDUPE_SLACK_S = 3600
 """How much sooner than the broker forgets a message it has to be too old."""
@@ -77,6 +79,11 @@ class Settings:
     publish_timeout_s: float
     turn_deadline_s: float
     chat_timeout_s: float
+    max_attachment_bytes: int
+    attachment_timeout_s: float
+    egress_allowed_hosts: tuple[str, ...]
+    """Exact `host:port` that files may come from, wherever they lead."""
+    blob_url_ttl_s: float
     request_grace_s: float
     """How long requests may take to finish once the service stops."""
 
@@ -117,6 +124,10 @@ class Settings:
             publish_timeout_s=gateway.publish_timeout_s,
             turn_deadline_s=gateway.turn_deadline_s,
             chat_timeout_s=gateway.chat_timeout_s,
+            max_attachment_bytes=gateway.max_attachment_bytes,
+            attachment_timeout_s=gateway.attachment_timeout_s,
+            egress_allowed_hosts=_hosts(gateway.egress_allowed_hosts),
+            blob_url_ttl_s=gateway.blob_url_ttl_s,
             request_grace_s=GRACE_SHARE * config.ops.grace_s,
         )
 
@@ -132,6 +143,14 @@ def _origins(app: App, gateway: Gateway) -> tuple[str, ...]:
     parts = urlsplit(app.public_url or f"{scheme}://{app.host}:{app.port}")
     listed = (origin.rstrip("/") for origin in gateway.socket_origins)
     return tuple(sorted({o.lower() for o in (*listed, f"{parts.scheme}://{parts.netloc}")}))
+
+
+def _hosts(entries: tuple[str, ...]) -> tuple[str, ...]:
+    try:
+        EgressGuard(entries)
+    except InvalidMessage as exc:
+        raise ConfigError(f"gateway.egress_allowed_hosts: {exc.message}") from exc
+    return entries
 
 
 def _refuse_taken_path(path: str) -> None:

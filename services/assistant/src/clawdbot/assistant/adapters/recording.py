@@ -10,6 +10,7 @@ from clawdbot.assistant.domain.turn import Mandate
 from clawdbot.assistant.ports import Ports
 from clawdbot.schema.codec import decode, encode
 from clawdbot.schema.deadline import Deadline
+from clawdbot.schema.errors import ClawdbotError, TooLarge
 from clawdbot.schema.executor import (
     Approval,
     CancelReply,
@@ -193,6 +194,26 @@ class RecordingExecutor:
         return CancelReply(cancelled=True)
 
 
+class ScriptedFiles:
+    """Files by the address of their attachment; an error is raised instead."""
+
+    def __init__(self, recorder: Recorder) -> None:
+        self._recorder = recorder
+        self.files: dict[str, bytes | ClawdbotError] = {}
+
+    async def fetch(
+        self, message: InboundMessage, index: int, max_bytes: int, mandate: Mandate
+    ) -> bytes:
+        """Return the file, if it is short enough."""
+        self._recorder.note(f"fetch {index}", mandate)
+        found = self.files[message.attachments[index].url]
+        if isinstance(found, ClawdbotError):
+            raise found
+        if len(found) > max_bytes:
+            raise TooLarge("the file is too long")
+        return found
+
+
 class InMemoryJournal:
     """A journal that outlives a turn; records are bytes, as on the broker."""
 
@@ -256,6 +277,7 @@ class World:
         self.memory = InMemoryMemory(self.recorder)
         self.model = ScriptedModel(self.recorder)
         self.executor = RecordingExecutor(self.recorder)
+        self.files = ScriptedFiles(self.recorder)
         self.journal = InMemoryJournal(self.recorder)
         self.outbox = InMemoryOutbox(self.recorder)
         self.deltas = RecordingDeltas(self.recorder)
@@ -263,6 +285,7 @@ class World:
             memory=self.memory,
             model=self.model,
             executor=self.executor,
+            files=self.files,
             journal=self.journal,
             outbox=self.outbox,
             deltas=self.deltas,

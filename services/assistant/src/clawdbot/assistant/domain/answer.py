@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from clawdbot.assistant.domain import control_wording, wording
-from clawdbot.assistant.domain.turn import Recollection, Turn
+from clawdbot.assistant.domain.turn import Known, Turn
 from clawdbot.schema.controls import Control
 from clawdbot.schema.errors import ErrorReply
 from clawdbot.schema.executor import Approval, Outcome, RunReply
@@ -28,20 +28,22 @@ class Answer:
     """Whether the conversation remembers the exchange."""
 
     @classmethod
-    def thought(cls, turn: Turn, recalled: Recollection, done: ChatDone, deltas: int) -> Answer:
+    def thought(cls, turn: Turn, known: Known, done: ChatDone, deltas: int) -> Answer:
         """Return what the model said."""
         is_stopped = done.finish_reason is FinishReason.CANCELLED
         if is_stopped:
             content = control_wording.stopped(turn.language, done.text)
         else:
             content = done.text.strip() or wording.no_answer(turn.language)
-        if turn.message.attachments:
-            content = f"{content}\n\n{wording.files_unread(turn.language)}"
+        if known.reading.unread:
+            note = wording.files_unread(known.reading.unread, turn.language)
+            content = f"{content}\n\n{note}"
         metadata = ReplyMetadata(
             model=done.model or None,
             usage=done.usage,
             finish_reason=done.finish_reason.value,
-            recalled=recalled.citations,
+            recalled=known.recalled.citations,
+            files_read=tuple(file.name for file in known.reading.texts),
         )
         is_kept = not is_stopped or bool(done.text.strip())
         return cls(content, metadata, deltas=deltas, is_kept=is_kept)

@@ -1,14 +1,17 @@
 """What the model gets to read, and how it is made to fit.
 
-Order of sacrifice: the oldest exchange first, then the memory that matches least; the newest turn
-is never dropped, at worst its middle is cut out.
+Order of sacrifice: the oldest exchange first, then the memory that matches least, then the middles
+of attached files; the newest turn is never dropped, at worst its middle is cut out.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
+from clawdbot.assistant.domain import wording
+from clawdbot.assistant.domain.files import ReadFile
+from clawdbot.assistant.domain.language import Language
 from clawdbot.assistant.domain.text import bounded, cut, one_line
 from clawdbot.schema.inference import ChatTurn
 from clawdbot.schema.memory import ConversationLine, Speaker
@@ -44,6 +47,10 @@ class Draft:
     history: tuple[ChatTurn, ...]
     """Oldest first."""
     newest: str
+    files: tuple[ReadFile, ...] = ()
+    """Text files that came with it."""
+    language: Language = Language.EN
+    """Of what is said about the files."""
 
     @classmethod
     def of(
@@ -66,8 +73,21 @@ class Draft:
         return (
             ChatTurn(role="system", content="\n".join([self.persona.text, *told])),
             *self.history,
-            ChatTurn(role="user", content=self.newest),
+            ChatTurn(role="user", content=self._said()),
         )
+
+    def _said(self) -> str:
+        shown = [*self._blocks(), self.newest] if self.newest else list(self._blocks())
+        return "\n\n".join(shown)
+
+    def _blocks(self) -> Iterator[str]:
+        # Before the question: what stands last weighs most with a small model.
+        for file in self.files:
+            if file.text is not None:
+                yield wording.file_block(file.name, file.text, self.language)
+        unread = [file.name for file in self.files if file.text is None]
+        if unread:
+            yield wording.not_shown(unread, self.language)
 
     @property
     def bare(self) -> Draft:
@@ -85,18 +105,35 @@ class Draft:
         return _thinned(drafts)
 
     def cuts(self, tokens: int, budget: int) -> list[Draft]:
-        """Return bare drafts with ever less of the newest turn, down to the mark of the cut.
+        """Return bare drafts with ever less of files and newest turn, down to the mark of a cut.
 
         Args:
             tokens: length of the bare draft, over `budget`.
             budget: tokens that the prompt may have.
         """
-        keep = len(self.newest) * max(0, budget) // tokens
+        whole = len(self.newest) + sum(len(file.text or "") for file in self.files)
+        keep = whole * max(0, budget) // tokens
         lengths = []
         while keep > 0:
             lengths.append(keep)
             keep = keep * 3 // 4
-        return [replace(self.bare, newest=cut(self.newest, keep)) for keep in (*lengths, 0)]
+        return [*(self._cut(keep) for keep in lengths), self._without_files(0)]
+
+    def _cut(self, keep: int) -> Draft:
+        """Return the bare draft with `keep` characters; what was said goes before files."""
+        room = keep - len(self.newest)
+        if room <= 0 or not self.files:
+            return self._without_files(keep)
+        whole = sum(len(file.text or "") for file in self.files)
+        files = [
+            file.model_copy(update={"text": cut(file.text, len(file.text) * room // whole)})
+            for file in self.files
+            if file.text
+        ]
+        return replace(self.bare, files=tuple(files))
+
+    def _without_files(self, keep: int) -> Draft:
+        return replace(self.bare, newest=cut(self.newest, keep), files=())
 
 
 def first_fitting(drafts: Sequence[Draft], tokens: Sequence[int], budget: int) -> Draft | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from clawdbot.assistant.domain.files import Reading, name_of
 from clawdbot.assistant.domain.instructions import Asked, asked_in
 from clawdbot.assistant.domain.language import Language, language_of
 from clawdbot.assistant.domain.statements import is_worth_remembering
@@ -26,13 +27,14 @@ class Step(NamedTuple):
     """A place in a turn's journal."""
 
     place: int
-    """Grows within a turn; a place is written once."""
+    """Each step's own; a place is written once."""
     name: str
 
 
 RECALL = Step(0, "recall")
 RUN = Step(1, "run")
 ANSWER = Step(2, "answer")
+READ = Step(3, "read")
 
 
 class Recollection(Wire):
@@ -55,6 +57,14 @@ class Ran(Wire):
 
 
 @dataclass(frozen=True)
+class Known:
+    """What the model gets to know besides what was said."""
+
+    recalled: Recollection
+    reading: Reading
+
+
+@dataclass(frozen=True)
 class Mandate:
     """On whose behalf a call is made, and until when its answer is of use."""
 
@@ -69,11 +79,13 @@ class Turn:
     message: InboundMessage
     principal: str | None
     deadline: Deadline
+    attempt: int = 1
+    """1 for the first."""
 
     @classmethod
     def begin(cls, delivery: Delivery[InboundMessage]) -> Turn:
         """Return the turn of a delivered message."""
-        return cls(delivery.message, delivery.principal, delivery.deadline)
+        return cls(delivery.message, delivery.principal, delivery.deadline, delivery.attempt)
 
     @property
     def text(self) -> str:
@@ -138,7 +150,8 @@ class Turn:
         said = ConversationLine(
             id=self.id_of("user"),
             speaker=Speaker.USER,
-            content=self.text,
+            # Of files only their names are kept: what stands in them nobody said.
+            content=self.text or self._file_names(),
             said_at_ms=self.message.accepted_at_ms,
         )
         answered = ConversationLine(
@@ -148,6 +161,9 @@ class Turn:
             said_at_ms=now_ms,
         )
         return said, answered
+
+    def _file_names(self) -> str:
+        return ", ".join(f"[{name_of(file)}]" for file in self.message.attachments)
 
     def statement(self) -> Memory | None:
         """Return what the user stated, as a memory; None when there is nothing to keep."""

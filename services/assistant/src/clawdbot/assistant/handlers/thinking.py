@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from clawdbot.assistant.domain.language import Language
 from clawdbot.assistant.domain.limits import Limits
 from clawdbot.assistant.domain.prompt import Draft, Persona, first_fitting
-from clawdbot.assistant.domain.turn import Recollection, Turn
+from clawdbot.assistant.domain.turn import Known, Turn
 from clawdbot.assistant.ports import Deltas, MemoryService, Model
 from clawdbot.schema.errors import TooLarge
 from clawdbot.schema.inference import ChatDone, ChatRequest, CountReply
@@ -16,6 +17,9 @@ from clawdbot.schema.messages import Delta, InboundMessage
 
 Personas = Mapping[Language, Persona]
 """One for every language."""
+
+LONGEST_TOKEN_CHARS = 8
+"""More than a token of ordinary text has."""
 
 
 class Writing:
@@ -48,7 +52,7 @@ class Thinker:
         self._personas = personas
         self._limits = limits
 
-    async def think(self, turn: Turn, recalled: Recollection, writing: Writing) -> ChatDone:
+    async def think(self, turn: Turn, known: Known, writing: Writing) -> ChatDone:
         """Return the model's answer, written to `writing` piece by piece.
 
         Raises:
@@ -57,7 +61,10 @@ class Thinker:
         """
         persona = self._personas[turn.language]
         lines = await self._history(turn)
-        draft = Draft.of(persona, recalled.citations, lines, turn.text)
+        said = Draft.of(persona, known.recalled.citations, lines, turn.text)
+        # What cannot fit need not be counted.
+        reading = known.reading.within(LONGEST_TOKEN_CHARS * self._limits.context_length)
+        draft = replace(said, files=reading.files, language=turn.language)
         fitting = await self.fit(draft, turn)
         request = ChatRequest(
             messages=fitting.messages,

@@ -11,13 +11,16 @@ from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 from clawdbot.assistant.domain.answer import Answer
+from clawdbot.assistant.domain.files import Reading, readable, unread
 from clawdbot.assistant.domain.instructions import Asked
 from clawdbot.assistant.domain.limits import Limits
 from clawdbot.assistant.domain.text import bounded
 from clawdbot.assistant.domain.turn import (
     ANSWER,
+    READ,
     RECALL,
     RUN,
+    Known,
     Mandate,
     Ran,
     Recollection,
@@ -25,6 +28,7 @@ from clawdbot.assistant.domain.turn import (
     Turn,
 )
 from clawdbot.assistant.handlers.controls import Controls
+from clawdbot.assistant.handlers.reading import Reader
 from clawdbot.assistant.handlers.running import Runner
 from clawdbot.assistant.handlers.stopping import Stopped, Stops
 from clawdbot.assistant.handlers.thinking import Personas, Thinker, Writing
@@ -66,6 +70,7 @@ class Turns:
     def __init__(self, ports: Ports, personas: Personas, limits: Limits, stops: Stops) -> None:
         self._ports = ports
         self._limits = limits
+        self._reader = Reader(ports.files, limits)
         self._runner = Runner(ports.executor, limits)
         self._stops = stops
         self._controls = Controls(stops)
@@ -101,12 +106,13 @@ class Turns:
     async def _answer(self, turn: Turn, writing: Writing) -> Answer:
         if turn.approval is not None:
             return await self._resume(turn, turn.approval)
-        if not turn.text:
+        reading = await self._read(turn)
+        if not turn.text and not reading.texts:
             return Answer.only_text()
-        recalled = await self._recall(turn)
+        known = Known(await self._recall(turn), reading)
         if turn.asked is not None:
             return await self._run(turn, turn.asked)
-        return await self._think(turn, recalled, writing)
+        return await self._think(turn, known, writing)
 
     async def _end(self, turn: Turn, answer: Answer) -> None:
         if answer.is_kept:
@@ -125,13 +131,18 @@ class Turns:
             usage=Usage(prompt_tokens=0, completion_tokens=0),
         )
         done = await self._step(turn, ANSWER, ChatDone, _given(broken_off))
-        return Answer.thought(turn, Recollection(), done, writing.count)
+        return Answer.thought(turn, Known(Recollection(), Reading()), done, writing.count)
+
+    async def _read(self, turn: Turn) -> Reading:
+        if turn.instruction is not None or not readable(turn.message.attachments):
+            return unread(turn.message.attachments)
+        return await self._step(turn, READ, Reading, lambda: self._reader.read(turn))
 
     async def _recall(self, turn: Turn) -> Recollection:
         return await self._step(turn, RECALL, Recollection, lambda: self._recalled(turn))
 
     async def _recalled(self, turn: Turn) -> Recollection:
-        if not self._limits.recall_limit:
+        if not self._limits.recall_limit or not turn.text:
             return Recollection()
         query = bounded(turn.text, MAX_QUERY_CHARS)
         reply = await self._ports.memory.recall(query, self._limits.recall_limit, self._call(turn))
@@ -166,11 +177,11 @@ class Turns:
             return Answer.asking(turn, ran.approval, self._ports.now_ms())
         raise Internal("the journal holds a run without a result")
 
-    async def _think(self, turn: Turn, recalled: Recollection, writing: Writing) -> Answer:
+    async def _think(self, turn: Turn, known: Known, writing: Writing) -> Answer:
         done = await self._step(
-            turn, ANSWER, ChatDone, lambda: self._thinker.think(turn, recalled, writing)
+            turn, ANSWER, ChatDone, lambda: self._thinker.think(turn, known, writing)
         )
-        return Answer.thought(turn, recalled, done, writing.count)
+        return Answer.thought(turn, known, done, writing.count)
 
     async def _keep(self, turn: Turn, answer: Answer) -> None:
         memory = self._ports.memory

@@ -18,7 +18,8 @@ import httpcore
 import httpx
 
 from clawdbot.gateway.adapters.http_errors import error_of_status
-from clawdbot.runtime.egress import EgressGuard, EgressRefused, Origin, Place
+from clawdbot.gateway.domain.files import OpenFile
+from clawdbot.runtime.egress import EgressGuard, EgressRefused, Origin, Place, origin_of
 from clawdbot.schema import blobs
 from clawdbot.schema.deadline import Deadline
 from clawdbot.schema.errors import (
@@ -55,15 +56,30 @@ class FileRequest:
     trusted: Origin | None = None
     """An origin that the operator configured, which may be private and plain."""
 
+    @classmethod
+    def below(
+        cls, base_url: str, path: str, headers: Mapping[str, str] | None = None
+    ) -> FileRequest:
+        """Return a request that stays with the API that the operator configured.
 
-@dataclass(frozen=True)
-class OpenFile:
-    """A file whose content is arriving."""
+        Raises:
+            InvalidMessage: `base_url` is not a plain http or https address.
+        """
+        origin = origin_of(base_url)
+        url = f"{base_url.rstrip('/')}{path}"
+        return cls(url, headers or {}, frozenset({origin.host}), origin)
 
-    media_type: str
-    """As its host says, in lower case and without parameters; "" when it says nothing."""
-    content: AsyncGenerator[bytes, None]
-    """Ends with TooLarge, DeadlineExceeded or Unavailable when it cannot be had whole."""
+    @classmethod
+    def at(
+        cls, url: str, hosts: frozenset[str], api: str, headers: Mapping[str, str] | None = None
+    ) -> FileRequest:
+        """Return a request for what a platform named, at one of its hosts or at its API's.
+
+        Raises:
+            InvalidMessage: `api` is not a plain http or https address.
+        """
+        origin = origin_of(api)
+        return cls(url, headers or {}, hosts | {origin.host}, origin)
 
 
 class GuardedHTTP:

@@ -10,8 +10,10 @@ from starlette.middleware.errors import ServerErrorMiddleware
 from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from clawdbot.gateway.adapters.blob_links import PATH as BLOBS_PATH
 from clawdbot.gateway.adapters.doorway import Doorway
 from clawdbot.gateway.adapters.edge import METHODS, SOCKET_PATH, Edge, HealthApp
+from clawdbot.gateway.adapters.endpoint_blob import BlobEndpoint
 from clawdbot.gateway.adapters.endpoint_chat import ChatEndpoint
 from clawdbot.gateway.adapters.endpoint_platform import PlatformEndpoint
 from clawdbot.gateway.adapters.endpoint_status import StatusEndpoint
@@ -23,6 +25,7 @@ from clawdbot.gateway.adapters.socket_asgi import SocketEndpoint
 from clawdbot.gateway.handlers.doorkeeper import Doorkeeper
 
 CHAT_PATH = "/api/chat"
+BLOB_ROUTE = f"{BLOBS_PATH}/{{sha256}}"
 UNMATCHED = "unmatched"
 
 
@@ -40,6 +43,8 @@ class Endpoints:
     openai: OpenAIEndpoints = field(kw_only=True)
     socket: SocketEndpoint | None = None
     """Serves WebSockets."""
+    blobs: BlobEndpoint | None = None
+    """None where nothing lies in the object store."""
 
 
 def build_app(endpoints: Endpoints, health: HealthApp, keeper: Doorkeeper | None = None) -> ASGIApp:
@@ -63,6 +68,8 @@ def build_app(endpoints: Endpoints, health: HealthApp, keeper: Doorkeeper | None
     for path, platform in endpoints.platforms.items():
         # Which methods it takes is the platform's to say.
         app.add_route(path, platform.respond, methods=sorted(METHODS))
+    if endpoints.blobs is not None:
+        app.add_route(BLOB_ROUTE, endpoints.blobs.respond, methods=["GET"])
     for path, page in pages.items():
         app.add_route(path, page.respond, methods=["GET"])
     fixed = {endpoints.messages_path, CHAT_PATH, SOCKET_PATH, *pages, *endpoints.platforms}
@@ -96,6 +103,8 @@ def _template(fixed: set[str], messages_path: str) -> Callable[[str], str]:
             return path
         if (openai := openai_template(path)) is not None:
             return openai
+        if path.startswith(f"{BLOBS_PATH}/") and path.count("/") == 2:
+            return BLOB_ROUTE
         below = path.removeprefix(f"{messages_path}/")
         is_message = below != path and "/" not in below
         return f"{messages_path}/{{message_id}}" if is_message else UNMATCHED

@@ -54,3 +54,8 @@ sockets_closed = Counter(
     "WebSockets that ended, by the code that we closed them with, or left",
     ["reason"],
 )
+fetches = Counter(
+    "clawdbot_gateway_fetches_total",
+    "Files that came with messages and were asked for; outcome is inline, blob or the error's code",
+    ["outcome"],
+)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import struct
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Protocol
 
 from clawdbot.gateway.domain.deliveries import Noted, SendTraits
+from clawdbot.gateway.domain.files import OpenFile
 from clawdbot.gateway.domain.messages import Accepted, Envelope, ReplyPart, Submission
+from clawdbot.schema.blobs import BlobRef
 from clawdbot.schema.deadline import Deadline
 from clawdbot.schema.deliveries import ReplyDelivery
 from clawdbot.schema.errors import ClawdbotError, DeadlineExceeded
@@ -213,6 +215,36 @@ class Inference(Protocol):
 
     async def embed(self, model: str, request: EmbedRequest, *, deadline: Deadline) -> EmbedReply:
         """Return one vector per text, in the order given."""
+        ...
+
+
+class Files(Protocol):
+    """Files that came with messages, wherever they lie."""
+
+    def open(
+        self, message: InboundMessage, index: int, *, max_bytes: int, deadline: Deadline
+    ) -> AbstractAsyncContextManager[OpenFile]:
+        """Yield the file that attachment `index` of `message` names.
+
+        Raises:
+            Rejected: it cannot be had, such as TooLarge, NotFound or Forbidden.
+            Retryable: it may work later.
+        """
+        ...
+
+
+class BlobStore(Protocol):
+    """Keeps what is larger than a message may be."""
+
+    async def put(
+        self, content: AsyncIterable[bytes], media_type: str, *, deadline: Deadline
+    ) -> BlobRef:
+        """Store `content` and return its name.
+
+        Raises:
+            TooLarge: it is longer than anything that is kept.
+            Retryable: not now.
+        """
         ...
 
 

@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from clawdbot.schema.errors import InvalidMessage, Rejected
 from clawdbot.schema.ids import Channel, ConversationId
-from clawdbot.schema.messages import OutboundMessage
+from clawdbot.schema.messages import InboundMessage, OutboundMessage
 
 MIN_KEY_BYTES = 32
 MAX_ADDRESS_BYTES = 8192
@@ -60,8 +60,8 @@ class SealedAddresses:
         bound = _bound_to(channel, conversation_id)
         return _SEALED + nonce + self._cipher.encrypt(nonce, address, bound)
 
-    def open(self, reply: OutboundMessage) -> Mapping[str, Any]:
-        """Return where `reply` goes.
+    def open(self, reply: OutboundMessage | InboundMessage) -> Mapping[str, Any]:
+        """Return where `reply`, or a reply to that message, goes.
 
         Raises:
             Rejected: it has no address, or not one that was made for its conversation here.

@@ -18,6 +18,7 @@ from collections.abc import Callable
 import httpx
 
 from clawdbot.gateway.adapters.fields import Body, read_fields
+from clawdbot.gateway.adapters.guarded_http import FileRequest
 from clawdbot.gateway.adapters.platforms.discord_commands import (
     presses_ours,
     read_command,
@@ -42,6 +43,7 @@ from clawdbot.gateway.domain.deliveries import SendTraits
 from clawdbot.gateway.domain.messages import ReplyPart
 from clawdbot.gateway.domain.splitting import TextLimit
 from clawdbot.schema.deadline import Deadline
+from clawdbot.schema.messages import Attachment
 
 SIGNATURE, TIMESTAMP = "x-signature-ed25519", "x-signature-timestamp"
 PUBLIC_KEY, BOT_TOKEN = "public_key", "bot_token"
@@ -50,6 +52,7 @@ MAX_AGE_S = 3600.0
 hour is the same interaction again, which is kept once."""
 EVENT_PING, PING, COMMAND, COMPONENT, AUTOCOMPLETE, MODAL = 0, 1, 2, 3, 4, 5
 EPHEMERAL = 64
+FILE_HOSTS = frozenset({"cdn.discordapp.com", "media.discordapp.net"})
 
 
 def _told(text: str) -> HTTPAnswer:
@@ -94,7 +97,7 @@ class Discord:
 
     methods = frozenset({"POST"})
     limits = Limits(TextLimit(2000))
-    capabilities = Capabilities(edits=True, buttons=True)
+    capabilities = Capabilities(edits=True, buttons=True, files=True)
     unreadable: HTTPAnswer | None = UNREADABLE
 
     def __init__(
@@ -104,6 +107,7 @@ class Discord:
         now: Callable[[], float] = time.time,
     ) -> None:
         self._keys = PublicKeys(account.keys[PUBLIC_KEY])
+        self._api_base = account.settings.api_base
         bot = account.keys.get(BOT_TOKEN)
         self._replies = Replies(
             client,
@@ -156,6 +160,16 @@ class Discord:
         """Make an earlier reply what `part` is."""
         to = read_fields(ReplyAddress, address)
         await self._replies.rewrite(sent_id, part, to, deadline=deadline)
+
+    async def locate(
+        self,
+        attachment: Attachment,
+        address: Address,  # noqa: ARG002 -- the address of a file is all that it takes
+        *,
+        deadline: Deadline,  # noqa: ARG002 -- nobody is asked
+    ) -> FileRequest:
+        """See `LocatesFiles.locate`; the address works for a day or so."""
+        return FileRequest.at(attachment.url, FILE_HOSTS, self._api_base)
 
 
 PLATFORM = Platform(

@@ -24,6 +24,7 @@ import httpx
 from pydantic import Field
 
 from clawdbot.gateway.adapters.fields import Body, Name, read_fields
+from clawdbot.gateway.adapters.guarded_http import FileRequest
 from clawdbot.gateway.adapters.platforms.feishu_api import FeishuAPI
 from clawdbot.gateway.adapters.platforms.feishu_cards import (
     PRESSED,
@@ -49,6 +50,7 @@ from clawdbot.gateway.domain.deliveries import SendTraits
 from clawdbot.gateway.domain.messages import ReplyPart
 from clawdbot.gateway.domain.splitting import TextLimit, Unit
 from clawdbot.schema.deadline import Deadline
+from clawdbot.schema.messages import Attachment
 
 RECEIVE = "im.message.receive_v1"
 MESSAGES_PATH = "/open-apis/im/v1/messages"
@@ -105,6 +107,7 @@ class Feishu:
     def __init__(self, account: Account[FeishuSettings], client: httpx.AsyncClient) -> None:
         self._envelope = Envelope(account.keys[VERIFICATION_TOKEN], account.keys.get(ENCRYPT_KEY))
         settings = account.settings
+        self._api_base = settings.api_base
         credentials = (settings.app_id, account.keys[APP_SECRET].text)
         self._api = FeishuAPI(client, account.platform, settings.api_base, credentials)
 
@@ -155,6 +158,17 @@ class Feishu:
     ) -> None:
         """See `Editing.edit`."""
         await self._api.call("PUT", _path(sent_id), _text(part.text), deadline=deadline)
+
+    async def locate(
+        self, attachment: Attachment, address: Address, *, deadline: Deadline
+    ) -> FileRequest:
+        """See `LocatesFiles.locate`; Feishu gives files of up to 100 MB ("Get resource files")."""
+        key = quote(attachment.url.removeprefix("feishu:"), safe="")
+        kind = "image" if attachment.type == "image" else "file"
+        path = f"{_path(address['message_id'])}/resources/{key}?type={kind}"
+        return FileRequest.below(
+            self._api_base, path, await self._api.authorization(deadline=deadline)
+        )
 
 
 PLATFORM = Platform(

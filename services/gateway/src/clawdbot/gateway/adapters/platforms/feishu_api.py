@@ -106,6 +106,10 @@ class FeishuAPI:
             token = await self._tokens.get(deadline=deadline, other_than=token)
         return await self._api.call(_request(method, path, body, token), deadline=deadline)
 
+    async def authorization(self, *, deadline: Deadline) -> dict[str, str]:
+        """Return the header that shows the app's token; raises as `call`."""
+        return _authorization(await self._tokens.get(deadline=deadline))
+
 
 def judge(answer: APIAnswer) -> ClawdbotError | None:
     """Return the error that the answer's `code` stands for; a `Judge`."""
@@ -135,8 +139,9 @@ def _is_token(value: object) -> bool:
 
 
 def _request(method: str, path: str, body: Mapping[str, str], token: str) -> APIRequest:
-    headers = {
-        "Content-Type": "application/json; charset=utf-8",
-        "Authorization": f"Bearer {token}",
-    }
+    headers = {"Content-Type": "application/json; charset=utf-8", **_authorization(token)}
     return APIRequest(method, path, json.dumps(body, ensure_ascii=False).encode(), headers)
+
+
+def _authorization(token: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {token}"}

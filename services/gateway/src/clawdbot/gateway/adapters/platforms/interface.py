@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
 
 import httpx
 from pydantic import BaseModel, ConfigDict
 
+from clawdbot.gateway.adapters.guarded_http import FileRequest
 from clawdbot.gateway.adapters.platforms.keys import Keys, SecretRule
 from clawdbot.gateway.adapters.platforms.requests import HTTPAnswer, RawRequest, Verified
 from clawdbot.gateway.domain.deliveries import SendTraits
@@ -94,6 +95,8 @@ class Capabilities:
     """How long the platform shows it."""
     buttons: bool = False
     """Whether approvals can be answered by a press (see `buttons`); by word they always can."""
+    files: bool = False
+    """Whether `send` takes a reply's attachments; without it their addresses stand in its text."""
 
 
 class PlatformAdapter(Protocol):
@@ -175,6 +178,27 @@ class ShowsTyping(Protocol):
 
     async def show_typing(self, address: Address, *, deadline: Deadline) -> None:
         """Show it for some seconds; raises as `send`."""
+        ...
+
+
+@runtime_checkable
+class LocatesFiles(Protocol):
+    """An adapter whose messages name files by ids, or behind a token; others give plain URLs."""
+
+    async def locate(
+        self, attachment: Attachment, address: Address, *, deadline: Deadline
+    ) -> FileRequest:
+        """Return where the file is and what to show there; the core fetches it, through its guard.
+
+        Args:
+            attachment: as this adapter made it.
+            address: that came with its message.
+            deadline: for asking the platform.
+
+        Raises:
+            Rejected: the platform does not give it to us, or not any more.
+            Retryable: it may work later.
+        """
         ...
 
 

@@ -22,10 +22,12 @@ import hmac
 import uuid
 from dataclasses import replace
 from typing import Literal
+from urllib.parse import urlencode
 
 import httpx
 
 from clawdbot.gateway.adapters.fields import read_fields
+from clawdbot.gateway.adapters.guarded_http import FileRequest
 from clawdbot.gateway.adapters.platforms.api import APIRequest, PlatformAPI
 from clawdbot.gateway.adapters.platforms.freshness import fresh_seconds
 from clawdbot.gateway.adapters.platforms.interface import (
@@ -62,6 +64,7 @@ from clawdbot.gateway.domain.messages import ReplyPart
 from clawdbot.gateway.domain.splitting import TextLimit
 from clawdbot.schema.deadline import Deadline
 from clawdbot.schema.errors import InvalidMessage, Rejected
+from clawdbot.schema.messages import Attachment
 
 TIMESTAMP, SIGNATURE = "x-slack-request-timestamp", "x-slack-signature"
 SIGNING_SECRET, BOT_TOKEN = "signing_secret", "bot_token"
@@ -70,6 +73,7 @@ MAX_TEXT_CHARS = 3_900
 """Slack advises 4,000 and cuts at 40,000; escaping makes a character five at most."""
 MAX_RESPONSES = 5
 RESPONSE_HOSTS = frozenset({"hooks.slack.com", "hooks.slack-gov.com"})
+FILE_HOSTS = frozenset({"files.slack.com", "files.slack-gov.com"})
 OWN_COMMANDS = frozenset({"/approve", "/deny", "/stop"})
 """Commands whose name is what is said; of others only the text is."""
 NOT_KEPT = "That did not reach me. Please send it again."
@@ -100,6 +104,7 @@ class Slack:
         self._responses = PlatformAPI(client, account.platform, "", judge_response)
         self._visibility = settings.command_replies
         self._origin = _origin(settings.api_base)
+        self._api_base = settings.api_base
 
     def admit(self, request: RawRequest) -> None:
         """See `PlatformAdapter.admit`."""
@@ -224,6 +229,25 @@ class Slack:
         """See `Editing.edit`."""
         change = {"channel": address["channel"], "ts": sent_id, **_shown(part)}
         await self._call("/chat.update", {**change, "parse": "none"}, deadline)
+
+    async def locate(
+        self,
+        attachment: Attachment,
+        address: Address,  # noqa: ARG002 -- a file's id is all that it takes
+        *,
+        deadline: Deadline,
+    ) -> FileRequest:
+        """See `LocatesFiles.locate`; it takes the scope `files:read` ("files.info")."""
+        form = urlencode({"file": attachment.url.removeprefix("slack:")}).encode()
+        headers = {**self._headers, "Content-Type": "application/x-www-form-urlencoded"}
+        request = APIRequest("POST", "/files.info", form, headers)
+        file = (await self._api.call(request, deadline=deadline)).data.get("file")
+        known = file if isinstance(file, dict) else {}
+        url = known.get("url_private_download") or known.get("url_private")
+        if not isinstance(url, str):
+            raise Rejected("slack has no address for this file")
+        # A file that lies elsewhere must not get our token, and without one Slack shows a login.
+        return FileRequest.at(url, FILE_HOSTS, self._api_base, self._headers)
 
     async def _post(self, part: ReplyPart, address: Address, deadline: Deadline) -> str | None:
         digest = hashlib.sha256(part.idempotency_key.encode()).digest()

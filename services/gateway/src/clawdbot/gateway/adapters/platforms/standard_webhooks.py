@@ -115,7 +115,7 @@ class StandardWebhooks:
         self._callback_url = account.settings.callback_url
         self._api = PlatformAPI(client, account.platform, base_url="")
         self._now = now
-        self.capabilities = Capabilities(replies=self._callback_url is not None)
+        self.capabilities = Capabilities(replies=self._callback_url is not None, files=True)
 
     def admit(self, request: RawRequest) -> None:
         """See `PlatformAdapter.admit`."""

@@ -10,7 +10,7 @@ The bot's token is part of every URL of the API. No URL is logged, raised, trace
 `PlatformAPI`; the runtime silences the HTTP client's own log.
 
 Source: core.telegram.org/bots/api, "Making requests", "Making requests when getting updates",
-`setWebhook`, `sendMessage`, `editMessageText`, `sendChatAction`, `ReplyParameters`,
+`setWebhook`, `sendMessage`, `editMessageText`, `sendChatAction`, `getFile`, `ReplyParameters`,
 `ResponseParameters` (Bot API 10.3). It says 4,096 characters; entities are counted in UTF-16 units,
 and so is the text here, which is never too long by either count.
 """
@@ -26,6 +26,7 @@ import httpx
 from pydantic import Field
 
 from clawdbot.gateway.adapters.fields import Body, read_fields
+from clawdbot.gateway.adapters.guarded_http import FileRequest
 from clawdbot.gateway.adapters.platforms.api import APIRequest, PlatformAPI
 from clawdbot.gateway.adapters.platforms.buttons import buttons_of, is_ours
 from clawdbot.gateway.adapters.platforms.interface import (
@@ -42,6 +43,7 @@ from clawdbot.gateway.adapters.platforms.keys import SecretRule
 from clawdbot.gateway.adapters.platforms.requests import HTTPAnswer, RawRequest, Verified, refused
 from clawdbot.gateway.adapters.platforms.telegram_errors import Migrated, NotModified, judge
 from clawdbot.gateway.adapters.platforms.telegram_update import (
+    SCHEME,
     Id,
     Pressed,
     PressedBelow,
@@ -55,6 +57,7 @@ from clawdbot.gateway.domain.messages import ReplyPart
 from clawdbot.gateway.domain.splitting import TextLimit, Unit
 from clawdbot.schema.deadline import Deadline
 from clawdbot.schema.errors import Rejected
+from clawdbot.schema.messages import Attachment
 
 HEADER = "x-telegram-bot-api-secret-token"
 WEBHOOK_SECRET = "webhook_secret"  # noqa: S105 -- the name of one
@@ -64,6 +67,7 @@ MIN_TOKEN_BYTES = 30
 MAX_TEXT_UNITS = 4096
 _SECRET = re.compile(rb"[A-Za-z0-9_-]{1,256}")
 _TOKEN = re.compile(rb"([0-9]{1,16}):[A-Za-z0-9_-]+")
+_FILE_PATH = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_./-]{0,511}")
 _SENT_ID = re.compile(r"[0-9]{1,16}", re.ASCII)
 
 
@@ -106,6 +110,7 @@ class Telegram:
         self._own_ids = frozenset(_bot_id(value) for value in account.keys[BOT_TOKEN])
         self._root = f"/bot{account.keys[BOT_TOKEN].text}"
         self._username = settings.bot_username.removeprefix("@").lower()
+        self._api_base = settings.api_base
         self._answers_channels = settings.channel_posts
         self._api = PlatformAPI(client, account.platform, settings.api_base, judge)
 
@@ -208,6 +213,22 @@ class Telegram:
         """See `ShowsTyping.show_typing`; it lasts five seconds, or until we say something."""
         target = read_fields(Target, address)
         await self._call("sendChatAction", {**target.fields(), "action": "typing"}, deadline)
+
+    async def locate(
+        self,
+        attachment: Attachment,
+        address: Address,  # noqa: ARG002 -- a file's id is all that it takes
+        *,
+        deadline: Deadline,
+    ) -> FileRequest:
+        """See `LocatesFiles.locate`; Telegram gives bots files of up to 20 MB ("getFile")."""
+        body = {"file_id": attachment.url.removeprefix(f"{SCHEME}:")}
+        result = (await self._call("getFile", body, deadline)).get("result")
+        path = result.get("file_path") if isinstance(result, dict) else None
+        # A server of one's own in local mode gives a path of its own disk.
+        if not isinstance(path, str) or not _FILE_PATH.fullmatch(path) or ".." in path:
+            raise Rejected("telegram has no address for this file")
+        return FileRequest.below(self._api_base, f"/file{self._root}/{path}")
 
     async def _call(
         self, method: str, body: Mapping[str, object], deadline: Deadline
