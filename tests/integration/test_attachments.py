@@ -43,7 +43,7 @@ def telegram() -> Iterator[Telegram]:
 
 @pytest.fixture
 def system(new_system: Callable[..., System], telegram: Telegram) -> Iterator[System]:
-    account = {"accounts": {"default": {"api_base": telegram.url}}}
+    account = {"accounts": {"default": {"api_base": telegram.url, "senders": "open"}}}
     system = new_system(platforms={"telegram": account})
     for name, secret in (("webhook_secret", SECRET), ("bot_token", TOKEN)):
         (system.secrets.directory / f"telegram_default_{name}").write_text(secret)

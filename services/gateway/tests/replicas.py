@@ -159,6 +159,7 @@ async def replicas(directory: Path, **limits: Any) -> AsyncIterator[Replicas]:
         )
         for name, value in {
             "webhook_secret": b"a shared secret of the webhook",
+            "reply_key": b"k" * 32,
             "jwt_secret": JWT_SECRET,
             "id_key": b"0123456789abcdef",
             "principal_private_key": private,

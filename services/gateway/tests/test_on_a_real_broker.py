@@ -112,6 +112,7 @@ async def stack(tmp_path: Path) -> AsyncIterator[Stack]:
         )
         for name, value in {
             "webhook_secret": b"a shared secret of the webhook",
+            "reply_key": b"k" * 32,
             "jwt_secret": b"a secret of at least thirty-two bytes",
             "id_key": b"0123456789abcdef",
             "principal_private_key": private,

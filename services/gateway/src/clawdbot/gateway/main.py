@@ -301,7 +301,9 @@ def _endpoints(
     callers = Callers(guards.rates, waiting_of(settings.rates), ids)
     entrance = Entrance(tokens, limits, gate, callers)
     openai = OpenAIEndpoints.over(BusInference(runtime.bus), converse, patience, entrance)
-    socket = SocketEndpoint(open_door(runtime, settings.limits, accept, tokens, guards.keeper))
+    socket = SocketEndpoint(
+        open_door(runtime, settings.limits, accept, tokens, guards.keeper, blob_links)
+    )
     blobs = BlobEndpoint(_blobs(runtime, settings), blob_links, Gate(DOWNLOADS), DOWNLOAD_S)
     return Endpoints(
         chat,

@@ -6,6 +6,7 @@ import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from clawdbot.gateway.domain.files import Link, with_links
 from clawdbot.gateway.domain.messages import API
 from clawdbot.gateway.domain.sockets import Place, Position, StoredReply
 from clawdbot.gateway.ports.reply_log import Ear
@@ -28,10 +29,16 @@ _DELTAS_ROOT = subjects.ALL_DELTAS.removesuffix(">")
 
 
 class BusReplyLog:
-    """A `ReplyLog` on the bus."""
+    """A `ReplyLog` on the bus.
 
-    def __init__(self, bus: Bus) -> None:
+    Args:
+        bus: the connection.
+        link: gives the addresses of files that go with replies.
+    """
+
+    def __init__(self, bus: Bus, link: Link) -> None:
         self._bus = bus
+        self._link = link
 
     async def first_kept(self, *, deadline: Deadline) -> int | None:
         """Return the number of the oldest message in the stream."""
@@ -64,7 +71,11 @@ class BusReplyLog:
             )
         except Undecodable as exc:
             return _unreadable(exc.raw)
-        return None if kept is None else _stored(kept)
+        return None if kept is None else self._stored(kept)
+
+    def _stored(self, kept: Kept[OutboundMessage]) -> StoredReply:
+        message = with_links(kept.message, self._link)
+        return StoredReply(_position(kept.raw), message.conversation_id, message)
 
     @asynccontextmanager
     async def overhear(self, ear: Ear) -> AsyncIterator[None]:
@@ -91,10 +102,6 @@ def _read(overheard: Overheard) -> Delta | None:
     except InvalidMessage as exc:
         log.warning("a delta cannot be read", extra={"reason": exc.message})
         return None
-
-
-def _stored(kept: Kept[OutboundMessage]) -> StoredReply:
-    return StoredReply(_position(kept.raw), kept.message.conversation_id, kept.message)
 
 
 def _unreadable(raw: Raw) -> StoredReply:

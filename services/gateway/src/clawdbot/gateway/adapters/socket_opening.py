@@ -10,6 +10,7 @@ from clawdbot.gateway.adapters.socket_door import DoorLimits, SocketDoor
 from clawdbot.gateway.adapters.socket_protocol import MAX_MESSAGE_BYTES, ASGITransport
 from clawdbot.gateway.adapters.socket_server import SocketServer
 from clawdbot.gateway.adapters.socket_session import SocketLimits, SocketServices
+from clawdbot.gateway.domain.files import Link
 from clawdbot.gateway.handlers.doorkeeper import Doorkeeper
 from clawdbot.gateway.handlers.messages import Accept
 from clawdbot.gateway.handlers.replies import Follower
@@ -18,11 +19,16 @@ from clawdbot.runtime.http_server import ServerSettings, WebSocketSettings
 from clawdbot.runtime.service import Runtime
 
 
-def open_door(
-    runtime: Runtime, wanted: Gateway, accept: Accept, tokens: Tokens, keeper: Doorkeeper
+def open_door(  # noqa: PLR0913 -- what every way in needs
+    runtime: Runtime,
+    wanted: Gateway,
+    accept: Accept,
+    tokens: Tokens,
+    keeper: Doorkeeper,
+    link: Link,
 ) -> SocketDoor:
     """Return what lets WebSockets in, and follow what they hear of."""
-    replies = BusReplyLog(runtime.bus)
+    replies = BusReplyLog(runtime.bus, link)
     follower = Follower(replies)
     runtime.spawn(follower.run(), name="replies")
     limits = SocketLimits(
