@@ -16,6 +16,7 @@ import pytest_asyncio
 from clawdbot.gateway.adapters.body import BodyLimits, Gate
 from clawdbot.gateway.adapters.endpoint_blob import BlobEndpoint
 from clawdbot.gateway.adapters.endpoint_chat import ChatEndpoint
+from clawdbot.gateway.adapters.endpoint_conversations import ConversationsEndpoint
 from clawdbot.gateway.adapters.endpoint_platform import PlatformEndpoint
 from clawdbot.gateway.adapters.endpoint_status import StatusEndpoint
 from clawdbot.gateway.adapters.endpoint_webhook import WebhookEndpoint
@@ -30,22 +31,31 @@ from clawdbot.gateway.adapters.platforms.connections import Connection
 from clawdbot.gateway.adapters.platforms.registry import paths
 from clawdbot.gateway.adapters.records import Links
 from clawdbot.gateway.adapters.revocations import NothingRevoked
+from clawdbot.gateway.adapters.sender_policies import sender_policies
 from clawdbot.gateway.adapters.signature import WebhookKey
+from clawdbot.gateway.domain.idempotency import ClaimedKey
 from clawdbot.gateway.handlers.callers import Callers
+from clawdbot.gateway.handlers.conversations import OwnConversations
 from clawdbot.gateway.handlers.doorkeeper import Doorkeeper
 from clawdbot.gateway.handlers.messages import Accept, Converse, Inspect, Patience
 from clawdbot.gateway.handlers.platforms import Receive
+from clawdbot.gateway.handlers.request_keys import RequestKeys
+from clawdbot.gateway.handlers.senders import Admission
+from clawdbot.gateway.handlers.waiting import WaitingList
 from clawdbot.gateway.ports import (
     RecordingInbox,
     RecordingInference,
     RecordingReplies,
     Screen,
 )
+from clawdbot.gateway.ports.conversations import RecordingConversations
+from clawdbot.gateway.ports.records import InMemoryRecords
 from clawdbot.runtime.config import Config
 from clawdbot.runtime.health import Health
 from clawdbot.runtime.telemetry import tracing
 from clawdbot.schema.ids import IdKey, Tenant
 from clawdbot.schema.messages import InboundMessage, OutboundMessage, ReplyKind, ReplyMetadata
+from clawdbot.schema.senders import Sender
 
 WEBHOOK_SECRET = b"a shared secret of the webhook"
 JWT_SECRET = b"a secret of at least thirty-two bytes"
@@ -65,6 +75,10 @@ class Door:
     inbox: RecordingInbox = field(default_factory=RecordingInbox)
     replies: RecordingReplies = field(default_factory=RecordingReplies)
     inference: RecordingInference = field(default_factory=RecordingInference)
+    memory: RecordingConversations = field(default_factory=RecordingConversations)
+    claims: InMemoryRecords[ClaimedKey] = field(default_factory=InMemoryRecords)
+    senders: InMemoryRecords[Sender] = field(default_factory=InMemoryRecords)
+    """Whom users of tokens are linked with."""
     health: Health = field(default_factory=lambda: Health("gateway"))
     gate: Gate = field(default_factory=lambda: Gate(4))
     limits: BodyLimits = field(default_factory=lambda: BodyLimits(4096, 0.2))
@@ -77,10 +91,14 @@ class Door:
     callers: Callers | None = None
     blobs: BlobEndpoint | None = None
 
+    def __post_init__(self) -> None:
+        self.screens.append(RequestKeys(self.claims, IDS))
+
     def app(self) -> Any:
         key = WebhookKey(WEBHOOK_SECRET)
         tokens = Tokens(secret_keys(JWT_SECRET), Rules(), NothingRevoked())
         links = Links("", "/api/messages")
+        admission = self._admission()
         accept = Accept(self.inbox, IDS, self.patience, screens=self.screens)
         converse = Converse(accept, self.replies, self.patience)
         inspect = Inspect(self.inbox, self.replies, self.patience)
@@ -97,9 +115,21 @@ class Door:
                 self.patience,
                 Entrance(tokens, self.limits, self.gate, self.callers),
             ),
+            conversations=ConversationsEndpoint(
+                OwnConversations(self.memory, accept.envelope, admission, accept.conversation),
+                tokens,
+                self.gate,
+                self.callers,
+            ),
             blobs=self.blobs,
         )
         return build_app(endpoints, self.health.asgi, self.keeper)
+
+    def _admission(self) -> Admission:
+        policies = sender_policies(
+            [], webhook_tenant=Tenant("default"), webhook_may_link=False, api_may_link=True
+        )
+        return Admission(policies, self.senders, WaitingList(InMemoryRecords()))
 
     def _platforms(self, accept: Accept) -> dict[str, PlatformEndpoint]:
         receive = Receive(accept, SealedAddresses(b"k" * 32))

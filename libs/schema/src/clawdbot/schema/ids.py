@@ -68,6 +68,10 @@ class IdKey:
         """Return the user id of a sender on a channel."""
         return self._known("user", channel, sender_id)
 
+    def request(self, holder: str, key: str) -> str:
+        """Return what stands for the key that `holder` gave a request."""
+        return self._derive("request", holder, key)
+
     def address(self, client: str) -> str:
         """Return what stands for a client's network address where others can read it."""
         return self._derive("address", client)

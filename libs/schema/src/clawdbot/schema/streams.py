@@ -162,6 +162,9 @@ SENDERS = Bucket("senders", "gateway", Storage.FILE, None, "who was let in, and 
 PAIRING = Bucket(
     "pairing", "gateway", Storage.FILE, timedelta(hours=1), "senders who wait with a code"
 )
+IDEMPOTENCY = Bucket(
+    "idempotency", "gateway", Storage.FILE, timedelta(hours=24), "keys of API requests"
+)
 BUCKETS = (
     leases(INBOUND),
     progress(INBOUND),
@@ -171,7 +174,7 @@ BUCKETS = (
     SENDERS,
     PAIRING,
     TOKENS,
-    Bucket("idempotency", "gateway", Storage.FILE, timedelta(hours=24), "keys of API requests"),
+    IDEMPOTENCY,
     # Longer than a message can be delivered again, and so planned again.
     Bucket("approvals", "executor", Storage.FILE, timedelta(days=7), "second confirmations"),
     Bucket("schedules", "assistant", Storage.FILE, None, "due times"),

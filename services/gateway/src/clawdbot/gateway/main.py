@@ -22,10 +22,12 @@ from clawdbot.gateway.adapters.bus_controls import (
 )
 from clawdbot.gateway.adapters.bus_inbox import BusInbox
 from clawdbot.gateway.adapters.bus_inference import BusInference
+from clawdbot.gateway.adapters.bus_memory import BusConversations
 from clawdbot.gateway.adapters.bus_replies import BusReplies
 from clawdbot.gateway.adapters.callback import HTTPCallback
 from clawdbot.gateway.adapters.endpoint_blob import BlobEndpoint
 from clawdbot.gateway.adapters.endpoint_chat import ChatEndpoint
+from clawdbot.gateway.adapters.endpoint_conversations import ConversationsEndpoint
 from clawdbot.gateway.adapters.endpoint_platform import PlatformEndpoint
 from clawdbot.gateway.adapters.endpoint_status import StatusEndpoint
 from clawdbot.gateway.adapters.endpoint_webhook import WebhookEndpoint
@@ -56,11 +58,13 @@ from clawdbot.gateway.adapters.socket_opening import (
 )
 from clawdbot.gateway.adapters.webhook import Ages
 from clawdbot.gateway.domain.files import presented
+from clawdbot.gateway.domain.idempotency import ClaimedKey
 from clawdbot.gateway.domain.messages import WEBHOOK
 from clawdbot.gateway.domain.rates import Rates
 from clawdbot.gateway.domain.senders import Applicants
 from clawdbot.gateway.handlers.callers import Callers
 from clawdbot.gateway.handlers.controls import Controls
+from clawdbot.gateway.handlers.conversations import OwnConversations
 from clawdbot.gateway.handlers.doorkeeper import Doorkeeper
 from clawdbot.gateway.handlers.drafts import DraftPace, Line, Quiet
 from clawdbot.gateway.handlers.files import FetchFile, FetchLimits
@@ -69,6 +73,7 @@ from clawdbot.gateway.handlers.messages import Accept, Converse, Deliver, Inspec
 from clawdbot.gateway.handlers.platforms import DeliverParts, Receive
 from clawdbot.gateway.handlers.rates import RateScreen, UncrowdedInbox
 from clawdbot.gateway.handlers.reply_progress import ReplyRecords
+from clawdbot.gateway.handlers.request_keys import RequestKeys
 from clawdbot.gateway.handlers.sender_desk import SenderDesk
 from clawdbot.gateway.handlers.senders import Admission
 from clawdbot.gateway.handlers.waiting import WaitingList
@@ -88,7 +93,7 @@ from clawdbot.schema.attachments import FETCH_ATTACHMENT
 from clawdbot.schema.ids import Channel, IdKey
 from clawdbot.schema.messages import OutboundMessage
 from clawdbot.schema.principal import PrincipalSigner
-from clawdbot.schema.streams import OUTBOUND, PAIRING, SENDERS, delivery
+from clawdbot.schema.streams import IDEMPOTENCY, OUTBOUND, PAIRING, SENDERS, delivery
 
 K = TypeVar("K")
 
@@ -112,6 +117,7 @@ class Guards(NamedTuple):
     admission: Admission
     tokens: Tokens
     keeper: Doorkeeper
+    request_keys: RequestKeys
 
 
 async def run(config: Config) -> None:
@@ -128,7 +134,8 @@ async def run(config: Config) -> None:
         rates = rates_of(settings.rates)
         tokens = await open_tokens(runtime, settings.jwt)
         admission = await _admission(runtime, settings, chats.connections)
-        guards = Guards(rates, admission, tokens, _doorkeeper(runtime, rates))
+        keys = await _request_keys(runtime)
+        guards = Guards(rates, admission, tokens, _doorkeeper(runtime, rates), keys)
         endpoints = _endpoints(runtime, settings, chats, guards)
         fetch = MeasuredFetch(_fetch_file(runtime, settings, chats.connections))
         await runtime.respond(FETCH_ATTACHMENT, fetch, concurrency=FETCHES)
@@ -250,6 +257,11 @@ def _signer(runtime: Runtime, settings: Settings) -> PrincipalSigner:
     return _key(runtime.secrets, secrets.PRINCIPAL_PRIVATE, signing)
 
 
+async def _request_keys(runtime: Runtime) -> RequestKeys:
+    claims = await Records.open(runtime.bus, IDEMPOTENCY, ClaimedKey)
+    return RequestKeys(claims, _key(runtime.secrets, secrets.ID_KEY, IdKey))
+
+
 def _endpoints(
     runtime: Runtime,
     settings: Settings,
@@ -274,7 +286,7 @@ def _endpoints(
         UncrowdedInbox(inbox, keeping_of(settings.rates)),
         _key(runtime.secrets, secrets.ID_KEY, IdKey),
         patience,
-        screens=(RateScreen(guards.rates), guards.admission, controls),
+        screens=(RateScreen(guards.rates), guards.admission, guards.request_keys, controls),
     )
     webhook_key = _webhook_key(runtime.secrets, settings)
     limits, tokens = BodyLimits(settings.max_body_bytes, settings.body_timeout_s), guards.tokens
@@ -305,6 +317,8 @@ def _endpoints(
         open_door(runtime, settings.limits, accept, tokens, guards.keeper, blob_links)
     )
     blobs = BlobEndpoint(_blobs(runtime, settings), blob_links, Gate(DOWNLOADS), DOWNLOAD_S)
+    memory = BusConversations(runtime.bus, deciding)
+    own = OwnConversations(memory, accept.envelope, guards.admission, accept.conversation)
     return Endpoints(
         chat,
         status,
@@ -312,6 +326,7 @@ def _endpoints(
         settings.messages_path,
         platforms,
         openai=openai,
+        conversations=ConversationsEndpoint(own, tokens, gate, callers),
         socket=socket,
         blobs=blobs,
     )

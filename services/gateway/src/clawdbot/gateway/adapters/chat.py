@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from uuid import uuid4
 
 from clawdbot.gateway.adapters.fields import (
@@ -13,9 +13,11 @@ from clawdbot.gateway.adapters.fields import (
     read_fields,
     require_something_said,
 )
+from clawdbot.gateway.adapters.idempotency import request_key
 from clawdbot.gateway.adapters.jwt_auth import Identity
 from clawdbot.gateway.adapters.strict_json import parse_object
-from clawdbot.gateway.domain.messages import API, Submission
+from clawdbot.gateway.domain.api_messages import api_submission
+from clawdbot.gateway.domain.messages import Submission
 
 DEFAULT_CONVERSATION = "default"
 """A user's own conversation when they name none; a fixed one, so that a retry is the same."""
@@ -41,8 +43,13 @@ class ChatRequest:
     wants_stream: bool
 
 
-def parse_chat(raw: bytes, identity: Identity) -> ChatRequest:
+def parse_chat(raw: bytes, identity: Identity, key: str | None = None) -> ChatRequest:
     """Return the request in `raw`; tenant and user come from the token, never from here.
+
+    Args:
+        raw: the body.
+        identity: whose token came with it.
+        key: the request's `Idempotency-Key`.
 
     Raises:
         BadPayload: not the JSON we accept.
@@ -50,17 +57,15 @@ def parse_chat(raw: bytes, identity: Identity) -> ChatRequest:
     """
     body = read_fields(ChatBody, parse_object(raw))
     require_something_said(body.content, body.attachments)
-    submission = Submission(
-        tenant=identity.tenant,
-        channel=API,
-        platform=API,
-        sender_id=identity.subject,
-        scopes=identity.scopes,
-        content=body.content,
-        place=(identity.subject, body.conversation_id),
+    submission = api_submission(
+        identity,
+        body.conversation_id,
+        body.content,
         # One of ours when there is none, which its asker is told to send it again.
-        own_id=body.message_id or uuid4().hex,
-        fallback_id="",
+        own_id=key or body.message_id or uuid4().hex,
         attachments=tuple(item.attachment() for item in body.attachments),
     )
-    return ChatRequest(submission, body.conversation_id, wants_stream=body.stream)
+    keyed = replace(
+        submission, request_key=request_key(key, identity.subject, raw, body.message_id)
+    )
+    return ChatRequest(keyed, body.conversation_id, wants_stream=body.stream)

@@ -13,6 +13,7 @@ from clawdbot.gateway.adapters import metrics, sse
 from clawdbot.gateway.adapters.body import BodyLimits, Gate, read_body
 from clawdbot.gateway.adapters.chat import ChatRequest, parse_chat
 from clawdbot.gateway.adapters.departure import CLIENT_LEFT
+from clawdbot.gateway.adapters.idempotency import read_key
 from clawdbot.gateway.adapters.jwt_auth import Tokens
 from clawdbot.gateway.adapters.problems import problem, problem_response
 from clawdbot.gateway.adapters.records import Links, answer_record
@@ -38,7 +39,8 @@ class ChatEndpoint:
         try:
             identity = await self.tokens.identify(request)
             identity.require(Scope.CHAT)
-            chat = parse_chat(await read_body(request, self.limits, self.gate), identity)
+            key = read_key(request.scope["headers"])
+            chat = parse_chat(await read_body(request, self.limits, self.gate), identity, key)
             return await self._begin(request, chat)
         except ClawdbotError as exc:
             metrics.refused.labels(API, exc.code).inc()
@@ -135,6 +137,8 @@ def _late() -> DeadlineExceeded:
 
 def _again(chat: ChatRequest) -> dict[str, object]:
     # Whether it is kept is not known; under this id it is kept once however often it is sent.
+    if chat.submission.request_key is not None:
+        return {"fix": "send the same request again with its Idempotency-Key; it is answered once"}
     return {
         "message_id": chat.submission.own_id,
         "fix": "send the same request again with this message_id; it is answered once",

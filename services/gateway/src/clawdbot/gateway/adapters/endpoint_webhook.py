@@ -10,6 +10,7 @@ from starlette.responses import JSONResponse, Response
 from clawdbot.gateway.adapters import metrics
 from clawdbot.gateway.adapters.body import BodyLimits, Gate, read_body
 from clawdbot.gateway.adapters.doorway import vouch
+from clawdbot.gateway.adapters.idempotency import read_key
 from clawdbot.gateway.adapters.problems import problem_response
 from clawdbot.gateway.adapters.records import Links, accepted_record
 from clawdbot.gateway.adapters.signature import WebhookKey, read_signature
@@ -53,5 +54,6 @@ class WebhookEndpoint:
         raw = await read_body(request, self.limits.unverified(), self.gate)
         self.key.verify(signature, raw)
         vouch(request.scope)
+        key = read_key(request.scope["headers"])
         with self.gate.enter():
-            return await self.accept(parse_webhook(raw, self.tenant, self.ages))
+            return await self.accept(parse_webhook(raw, self.tenant, self.ages, key))

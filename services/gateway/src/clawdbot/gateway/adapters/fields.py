@@ -13,6 +13,7 @@ from pydantic import (
     ConfigDict,
     Field,
     Strict,
+    TypeAdapter,
     ValidationError,
 )
 from pydantic_core import ErrorDetails
@@ -73,6 +74,7 @@ Attachments = Annotated[
 """JSON has lists where we have tuples."""
 
 B = TypeVar("B", bound=Body)
+_NAME = TypeAdapter(Name)
 
 _FIXES: dict[str, str] = {
     "missing": "add the field {field!r}",
@@ -107,6 +109,19 @@ def read_fields(body: type[B], values: Mapping[str, object]) -> B:
     except ValidationError as exc:
         first = exc.errors(include_url=False, include_input=False)[0]
         raise _explained(first) from exc
+
+
+def read_name(value: object, field: str) -> str:
+    """Return a name that came outside of a body, as in a header or path.
+
+    Raises:
+        InvalidMessage: it is none.
+    """
+    try:
+        return _NAME.validate_python(value, strict=True)
+    except ValidationError as exc:
+        fix = "send 1 to 256 characters without control characters"
+        raise InvalidMessage(f"{field!r} cannot be used", field=field, fix=fix) from exc
 
 
 def _explained(error: ErrorDetails) -> InvalidMessage:

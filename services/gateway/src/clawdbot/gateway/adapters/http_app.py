@@ -15,6 +15,13 @@ from clawdbot.gateway.adapters.doorway import Doorway
 from clawdbot.gateway.adapters.edge import METHODS, SOCKET_PATH, Edge, HealthApp
 from clawdbot.gateway.adapters.endpoint_blob import BlobEndpoint
 from clawdbot.gateway.adapters.endpoint_chat import ChatEndpoint
+from clawdbot.gateway.adapters.endpoint_conversations import (
+    LIST,
+    MESSAGES,
+    ONE,
+    ConversationsEndpoint,
+    conversations_template,
+)
 from clawdbot.gateway.adapters.endpoint_platform import PlatformEndpoint
 from clawdbot.gateway.adapters.endpoint_status import StatusEndpoint
 from clawdbot.gateway.adapters.endpoint_webhook import WebhookEndpoint
@@ -41,6 +48,7 @@ class Endpoints:
     platforms: Mapping[str, PlatformEndpoint] = field(default_factory=dict)
     """By path."""
     openai: OpenAIEndpoints = field(kw_only=True)
+    conversations: ConversationsEndpoint = field(kw_only=True)
     socket: SocketEndpoint | None = None
     """Serves WebSockets."""
     blobs: BlobEndpoint | None = None
@@ -64,6 +72,9 @@ def build_app(endpoints: Endpoints, health: HealthApp, keeper: Doorkeeper | None
         f"{endpoints.messages_path}/{{message_id}}", endpoints.status.respond, methods=["GET"]
     )
     app.add_route(CHAT_PATH, endpoints.chat.respond, methods=["POST"])
+    app.add_route(LIST, endpoints.conversations.list, methods=["GET"])
+    app.add_route(MESSAGES, endpoints.conversations.read, methods=["GET"])
+    app.add_route(ONE, endpoints.conversations.forget, methods=["DELETE"])
     endpoints.openai.add_to(app)
     for path, platform in endpoints.platforms.items():
         # Which methods it takes is the platform's to say.
@@ -101,8 +112,8 @@ def _template(fixed: set[str], messages_path: str) -> Callable[[str], str]:
     def template_of(path: str) -> str:
         if path in fixed:
             return path
-        if (openai := openai_template(path)) is not None:
-            return openai
+        if (known := openai_template(path) or conversations_template(path)) is not None:
+            return known
         if path.startswith(f"{BLOBS_PATH}/") and path.count("/") == 2:
             return BLOB_ROUTE
         below = path.removeprefix(f"{messages_path}/")

@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from uuid import uuid4
 
-from pydantic import TypeAdapter, ValidationError
-
 from clawdbot.gateway.adapters.chat import DEFAULT_CONVERSATION
-from clawdbot.gateway.adapters.fields import Name
+from clawdbot.gateway.adapters.fields import read_name
 from clawdbot.gateway.adapters.jwt_auth import Identity
 from clawdbot.gateway.adapters.openai_requests import CompletionRequest
 from clawdbot.gateway.domain.messages import API, DELEGABLE, OPENAI, Submission, framed
@@ -18,8 +16,6 @@ from clawdbot.schema.messages import MAX_CONTENT_CHARS
 IDEMPOTENCY_KEY = "idempotency-key"
 CONVERSATION = "x-conversation-id"
 MAX_SENDER_CHARS = 256
-
-_NAME = TypeAdapter(Name)
 
 
 def submission_of(
@@ -47,6 +43,7 @@ def submission_of(
         place=place if user is None else (*place, user),
         own_id=_named(headers.get(IDEMPOTENCY_KEY), IDEMPOTENCY_KEY) or uuid4().hex,
         fallback_id="",
+        conversation_name=conversation_id,
     )
 
 
@@ -62,13 +59,7 @@ def _conversation(asked: CompletionRequest, headers: Mapping[str, str]) -> str:
 
 
 def _named(value: object, field: str) -> str | None:
-    if value is None:
-        return None
-    try:
-        return _NAME.validate_python(value, strict=True)
-    except ValidationError as exc:
-        fix = "send 1 to 256 characters without control characters"
-        raise InvalidMessage(f"{field!r} cannot be used", field=field, fix=fix) from exc
+    return None if value is None else read_name(value, field)
 
 
 def _below(subject: str, user: str) -> str:

@@ -27,6 +27,7 @@ from clawdbot.gateway.adapters.socket_frames import (
 )
 from clawdbot.gateway.adapters.socket_outbox import Outbox, Overflow
 from clawdbot.gateway.domain import sockets
+from clawdbot.gateway.domain.api_messages import api_place, api_submission
 from clawdbot.gateway.domain.messages import API, Submission
 from clawdbot.gateway.domain.sockets import Ending, Place, StoredReply
 from clawdbot.gateway.handlers.messages import Accept
@@ -328,23 +329,17 @@ class Session:
         self.identity, self._token = identity, params.token
 
     def _submission(self, params: Send) -> Submission:
-        return Submission(
-            tenant=self.identity.tenant,
-            channel=API,
-            platform=API,
-            sender_id=self.identity.subject,
-            scopes=self.identity.scopes,
-            content=params.content,
-            place=(self.identity.subject, params.conversation_id),
+        return api_submission(
+            self.identity,
+            params.conversation_id,
+            params.content,
             own_id=params.message_id or uuid4().hex,
-            fallback_id="",
             attachments=tuple(item.attachment() for item in params.attachments),
         )
 
     def _place(self, name: str) -> Place:
-        tenant, subject = self.identity.tenant, self.identity.subject
-        conversation = self._services.accept.conversation(tenant, API, (subject, name))
-        return Place(name, tenant, conversation)
+        tenant, place = self.identity.tenant, api_place(self.identity, name)
+        return Place(name, tenant, self._services.accept.conversation(tenant, API, place))
 
     def _put(self, kind: str, frame: str) -> None:
         if self._is_over:

@@ -18,6 +18,7 @@ from clawdbot.gateway.adapters.fields import (
     read_fields,
     require_something_said,
 )
+from clawdbot.gateway.adapters.idempotency import request_key
 from clawdbot.gateway.adapters.strict_json import parse_object
 from clawdbot.gateway.domain.messages import WEBHOOK, WEBHOOK_SCOPES, Submission, place_of
 from clawdbot.schema.errors import InvalidMessage
@@ -79,8 +80,10 @@ class Ages:
 ANY_AGE = Ages()
 
 
-def parse_webhook(raw: bytes, tenant: Tenant, ages: Ages = ANY_AGE) -> Submission:
-    """Return the message in the verified bytes `raw`.
+def parse_webhook(
+    raw: bytes, tenant: Tenant, ages: Ages = ANY_AGE, key: str | None = None
+) -> Submission:
+    """Return the message in the verified bytes `raw`, sent with the `Idempotency-Key` `key`.
 
     Raises:
         BadPayload: not the JSON we accept.
@@ -105,12 +108,15 @@ def parse_webhook(raw: bytes, tenant: Tenant, ages: Ages = ANY_AGE) -> Submissio
         scopes=WEBHOOK_SCOPES,
         content=body.content,
         place=(body.platform, *place_of(body.conversation_id, body.sender_id, body.thread_id)),
-        own_id=body.message_id,
+        own_id=key or body.message_id,
         fallback_id="" if body.message_id else hashlib.sha256(raw).hexdigest(),
         timestamp=body.timestamp,
         attachments=tuple(item.attachment() for item in body.attachments),
         thread_id=body.thread_id,
         reply_to=address.model_dump_json(exclude_none=True).encode(),
+        conversation_name=body.conversation_id,
+        # All who know the secret are one holder.
+        request_key=request_key(key, "", raw, body.message_id),
     )
 
 

@@ -30,6 +30,17 @@ class IdReused(Conflict):
 
 
 @dataclass(frozen=True)
+class RequestKey:
+    """What its sender gave a request, so that sending it again does nothing more."""
+
+    holder: str
+    """Whose key it is, within tenant and channel."""
+    key: str
+    body_sha256: bytes
+    """Digest of the request's body."""
+
+
+@dataclass(frozen=True)
 class Submission:
     """A verified request in one form, before it has ids of ours."""
 
@@ -54,6 +65,10 @@ class Submission:
     """Whether `reply_to` holds a token, so that it must not travel readable."""
     in_group: bool = False
     """Whether others than the sender read the reply."""
+    conversation_name: str | None = None
+    """The conversation as its user calls it, where they do."""
+    request_key: RequestKey | None = None
+    """Set when the request may be repeated under a key; `own_id` is that key then."""
 
     @property
     def event_id(self) -> str:
@@ -159,8 +174,10 @@ def says_the_same(kept: InboundMessage, repeated: Envelope, *, is_dated: bool) -
         repeated: what came now.
         is_dated: whether the sender gave the time; the gateway's own differs at every attempt.
     """
-    # What came of a control word is not what was said.
-    ours = {"accepted_at_ms", "deadline_ms", "control"} | (set() if is_dated else {"timestamp"})
+    # What came of a control word is not what was said; what is called by a name has its id, too.
+    ours = {"accepted_at_ms", "deadline_ms", "control", "conversation_name"}
+    if not is_dated:
+        ours.add("timestamp")
     return kept.model_dump(exclude=ours) == repeated.message.model_dump(exclude=ours)
 
 

@@ -94,6 +94,7 @@ class Accept:
             tenant=tenant,
             conversation_id=self.conversation(tenant, channel, submission.place),
             channel=channel,
+            conversation_name=submission.conversation_name,
             thread_id=submission.thread_id,
             reply_to=submission.reply_to,
             accepted_at_ms=int(at * 1000),
