@@ -38,6 +38,7 @@ OTHERS = {
     "gateway.adapters.chat": "",
     "gateway.adapters.platforms.discord": "",
     "gateway.adapters.platforms.feishu": "",
+    "gateway.adapters.platforms.line": "",
     "gateway.adapters.platforms.slack": "",
     "gateway.adapters.platforms.standard_webhooks": "",
     "gateway.adapters.platforms.telegram": "",
