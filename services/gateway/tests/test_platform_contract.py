@@ -111,6 +111,8 @@ async def test_a_sender_who_is_not_let_in_is_acknowledged_and_kept_nowhere(
 
 @pytest.mark.parametrize("way", ["missing", "empty", "doubled", "not ascii", "changed", "long"])
 async def test_a_header_that_is_not_right_is_401(door, ask, samples, way: str) -> None:
+    if not samples.signature_headers:
+        pytest.skip("who it is stands in the body")
     raw = samples.request(samples.message, NOW)
 
     answers = [

@@ -29,6 +29,7 @@ import httpx
 from clawdbot.gateway.adapters.fields import read_fields
 from clawdbot.gateway.adapters.guarded_http import FileRequest
 from clawdbot.gateway.adapters.platforms.api import APIRequest, PlatformAPI
+from clawdbot.gateway.adapters.platforms.forms import is_form, parse_form
 from clawdbot.gateway.adapters.platforms.freshness import fresh_seconds
 from clawdbot.gateway.adapters.platforms.interface import (
     Account,
@@ -54,8 +55,6 @@ from clawdbot.gateway.adapters.platforms.slack_payloads import (
     Envelope,
     escaped,
     is_direct,
-    is_form,
-    parse_form,
     said,
 )
 from clawdbot.gateway.adapters.strict_json import parse_object

@@ -8,15 +8,12 @@ from __future__ import annotations
 
 import re
 from typing import Annotated
-from urllib.parse import parse_qsl
 
 from pydantic import BeforeValidator, Field, Strict
 
 from clawdbot.gateway.adapters.fields import Body, Content, Name, read_fields, storable
-from clawdbot.gateway.adapters.refusals import BadPayload
 from clawdbot.schema.messages import MAX_ATTACHMENTS, Attachment
 
-MAX_FORM_FIELDS = 64
 MAX_NAME_CHARS = 255
 SAID = frozenset({None, "file_share", "thread_broadcast", "me_message"})
 """Subtypes of what a person says; edits, deletions, joins and bots' messages have others."""
@@ -140,32 +137,6 @@ class Command(Body):
     channel_id: Name
     trigger_id: Name
     response_url: Annotated[str, Field(min_length=1, max_length=2048)]
-
-
-def is_form(payload: bytes) -> bool:
-    """Return whether `payload` is a form; what is signed decides, not an unsigned header."""
-    return not payload.lstrip().startswith((b"{", b"["))
-
-
-def parse_form(payload: bytes) -> dict[str, str]:
-    """Return the fields of a form.
-
-    Raises:
-        BadPayload: not UTF-8, a name twice, too many fields, or none.
-    """
-    try:
-        pairs = parse_qsl(
-            payload.decode("utf-8"),
-            keep_blank_values=True,
-            errors="strict",
-            max_num_fields=MAX_FORM_FIELDS,
-        )
-    except ValueError as exc:
-        raise BadPayload("the body is not a form") from exc
-    found = dict(pairs)
-    if not found or len(found) != len(pairs):
-        raise BadPayload("the body has no field, or one twice")
-    return found
 
 
 def said(event: dict[str, object], own_ids: frozenset[str]) -> Said | None:
