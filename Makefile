@@ -4,6 +4,7 @@ VENV     := .venv
 BIN      := $(VENV)/bin
 PACKAGES := libs/schema libs/runtime $(sort $(wildcard services/*)) cli exporter
 UNIT     := libs services cli exporter bench tests/unit
+QUICK    := not (broker or models or sandbox or integration or slow or proof)
 
 .DEFAULT_GOAL := help
 .PHONY: help run test check bench proof dev models docs lock format clean
@@ -25,7 +26,7 @@ check: dev ## Format, lint, types, import contracts, unit tests: under a minute
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python -m scripts.style_report --check
-	$(BIN)/pytest -n 3 -q -m "not broker and not models and not sandbox and not proof" $(UNIT)
+	$(BIN)/pytest -n 3 -q -m "$(QUICK)" $(UNIT)
 
 bench: models ## Ratios against a baseline in the same run
 	$(BIN)/python -m bench

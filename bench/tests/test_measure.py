@@ -46,7 +46,7 @@ def test_the_unit_changes_neither_ratio_nor_variation(
     scaled = compared([(ours * scale, bare * scale) for ours, bare in pairs])
 
     assert scaled.ratio == pytest.approx(comparison.ratio)
-    assert scaled.variation == pytest.approx(comparison.variation, abs=1e-9)
+    assert scaled.variation == pytest.approx(comparison.variation, rel=1e-9, abs=1e-9)
 
 
 @given(rounds)

@@ -76,6 +76,7 @@ def config_path(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("handler", [Verifier, AbsoluteVerifier])
 def test_the_printed_lines_send_a_signed_message_and_read_its_reply(
     handler: type[Verifier], config_path: Path, tmp_path: Path

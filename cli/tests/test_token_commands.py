@@ -68,6 +68,7 @@ def test_a_token_can_only_talk_unless_more_is_asked_for() -> None:
     assert claims["sub"] == "owner"
 
 
+@pytest.mark.slow
 @pytest.mark.integration
 def test_without_a_broker_nothing_is_printed_but_what_to_do(secrets: Path) -> None:
     with socket.socket() as closed:

@@ -38,6 +38,7 @@ def test_the_documents_in_the_repository_say_what_the_code_says(
     assert (status, capsys.readouterr().err) == (0, "")
 
 
+@pytest.mark.slow
 def test_documents_are_the_same_in_another_environment_and_name_no_path(tmp_path: Path) -> None:
     environment = {
         "PATH": os.environ["PATH"],

@@ -307,6 +307,7 @@ async def is_listening(port: int) -> bool:
     return True
 
 
+@pytest.mark.slow
 async def test_a_killed_parent_leaves_no_broker_behind(settings: BrokerSettings) -> None:
     parent = await asyncio.create_subprocess_exec(
         sys.executable,

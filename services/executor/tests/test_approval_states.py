@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Coroutine
 from typing import Any
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
@@ -160,5 +161,5 @@ def passes(work: Coroutine[Any, Any, object]) -> bool:
     return True
 
 
-TestApprovalStates = ApprovalStates.TestCase
+TestApprovalStates = pytest.mark.slow(ApprovalStates.TestCase)
 TestApprovalStates.settings = settings(max_examples=60, stateful_step_count=20, deadline=None)

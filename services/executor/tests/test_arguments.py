@@ -126,6 +126,7 @@ def test_command_line_over_the_limit_is_too_large() -> None:
         command_line(_SEARCH, {"words": ["x" * 30000] * (MAX_ARGV_BYTES // 30000 + 1)})
 
 
+@pytest.mark.slow
 @given(st.dictionaries(st.sampled_from(["words", "label", "depth", "all", "raw"]), _JSON_VALUES))
 def test_any_arguments_are_refused_or_stay_in_their_place(arguments: dict[str, JSON]) -> None:
     try:

@@ -232,6 +232,7 @@ async def test_closed_sandbox_leaves_no_launcher_and_no_cgroup_and_refuses() -> 
         await run_plan(opened, plan_of("/usr/bin/true"))
 
 
+@pytest.mark.slow
 async def test_jobs_end_when_the_launcher_is_killed() -> None:
     opened = BubblewrapSandbox(BubblewrapOptions())
     others = set(_launchers())

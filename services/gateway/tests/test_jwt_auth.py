@@ -143,6 +143,7 @@ def signed(header: object, payload: object) -> str:
     return b".".join([*parts, base64.urlsafe_b64encode(seal).rstrip(b"=")]).decode()
 
 
+@pytest.mark.slow
 @given(
     st.dictionaries(st.sampled_from(CLAIMS), json_values, max_size=3),
     st.dictionaries(st.sampled_from(["alg", "kid", "crit", "b64", "jku", "typ"]), json_values),

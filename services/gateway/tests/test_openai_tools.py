@@ -180,6 +180,7 @@ JSON = st.recursive(
 )
 
 
+@pytest.mark.slow
 @given(fields=st.dictionaries(FIELDS, JSON, max_size=4))
 @settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
 async def test_whatever_is_sent_is_answered_or_refused(door, post, fields) -> None:

@@ -254,6 +254,7 @@ class TestEvents:
         with pytest.raises(InvalidMessage):
             read(body)
 
+    @pytest.mark.slow
     def test_any_object_and_any_form_is_read_or_refused(self, tmp_path_factory) -> None:
         adapter = adapter_of(SAMPLES, tmp_path_factory.mktemp("secrets"))
         sample = json.loads(payload())

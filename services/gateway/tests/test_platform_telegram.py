@@ -260,6 +260,7 @@ class TestAnyUpdate:
         with pytest.raises(InvalidMessage):
             adapter.read(adapter.verify(request(body), NOW))
 
+    @pytest.mark.slow
     @given(st.data())
     def test_whatever_stands_in_a_field_it_is_read_or_refused(
         self, adapter: Telegram, data: st.DataObject

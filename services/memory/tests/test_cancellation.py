@@ -91,6 +91,7 @@ async def _storm(service: Service) -> int:
     return cancelled
 
 
+@pytest.mark.slow
 async def test_after_a_storm_of_cancellations_writes_go_on_and_the_index_is_right(
     service: Service,
 ) -> None:

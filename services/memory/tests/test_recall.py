@@ -60,6 +60,7 @@ async def choosy(path: Path) -> AsyncIterator[Service]:
 
 
 # One database for all examples: what earlier ones left in other tenants must never show.
+@pytest.mark.slow
 @settings(
     max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
