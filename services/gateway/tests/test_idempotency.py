@@ -82,12 +82,27 @@ async def test_what_was_not_stored_for_certain_is_stored_once_under_its_key(ask,
 async def test_a_webhook_has_keys_too(post_signed, payload, door) -> None:
     first = await post_signed(payload(), **{"Idempotency-Key": "k1"})
     again = await post_signed(payload(), **{"Idempotency-Key": "k1"})
-    twin = await post_signed(payload(), **{"Idempotency-Key": "k2"})
-    refused = await post_signed(payload(content="other"), **{"Idempotency-Key": "k1"})
+    other = payload(content="other")
+    refused = await post_signed(other, **{"Idempotency-Key": "k1"})
+    kept = await post_signed(other, **{"Idempotency-Key": "k2"})
 
-    assert [each.status_code for each in (first, again, twin, refused)] == [202, 200, 202, 409]
+    assert [each.status_code for each in (first, again, refused, kept)] == [202, 200, 409, 202]
     assert first.json() == again.json()
     assert len(door.inbox.kept) == 2
+
+
+async def test_a_captured_webhook_is_no_other_message_under_another_key(
+    post_signed, payload, door
+) -> None:
+    first = await post_signed(payload(), **{"Idempotency-Key": "k1"})
+    door.claims.kept.clear()
+
+    replayed = [await post_signed(payload(), **{"Idempotency-Key": k}) for k in ("k1", "k2", "k3")]
+    bare = await post_signed(payload())
+
+    assert [each.status_code for each in (*replayed, bare)] == [200, 200, 200, 200]
+    assert {each.json()["message_id"] for each in replayed} == {first.json()["message_id"]}
+    assert len(door.inbox.kept) == 1
 
 
 @pytest.mark.parametrize("path", ["/api/chat", "/api/messages"])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated
 
 from pydantic import BaseModel, Field
@@ -20,7 +20,13 @@ from clawdbot.gateway.adapters.fields import (
 )
 from clawdbot.gateway.adapters.idempotency import request_key
 from clawdbot.gateway.adapters.strict_json import parse_object
-from clawdbot.gateway.domain.messages import WEBHOOK, WEBHOOK_SCOPES, Submission, place_of
+from clawdbot.gateway.domain.messages import (
+    WEBHOOK,
+    WEBHOOK_SCOPES,
+    RequestKey,
+    Submission,
+    place_of,
+)
 from clawdbot.schema.errors import InvalidMessage
 from clawdbot.schema.ids import Tenant
 
@@ -108,16 +114,22 @@ def parse_webhook(
         scopes=WEBHOOK_SCOPES,
         content=body.content,
         place=(body.platform, *place_of(body.conversation_id, body.sender_id, body.thread_id)),
-        own_id=key or body.message_id,
+        own_id=body.message_id,
         fallback_id="" if body.message_id else hashlib.sha256(raw).hexdigest(),
         timestamp=body.timestamp,
         attachments=tuple(item.attachment() for item in body.attachments),
         thread_id=body.thread_id,
         reply_to=address.model_dump_json(exclude_none=True).encode(),
         conversation_name=body.conversation_id,
-        # All who know the secret are one holder.
-        request_key=request_key(key, "", raw, body.message_id),
+        request_key=_request_key(key, raw, body.message_id),
     )
+
+
+def _request_key(key: str | None, raw: bytes, message_id: str | None) -> RequestKey | None:
+    """Return what the request is repeated under; all who know the secret are one holder."""
+    found = request_key(key, "", raw, message_id)
+    # The signature covers the body alone, so that the body alone tells messages apart.
+    return None if found is None else replace(found, names_message=False)
 
 
 def _refuse_reply(values: Mapping[str, object]) -> None:

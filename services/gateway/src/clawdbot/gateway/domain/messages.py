@@ -38,6 +38,9 @@ class RequestKey:
     key: str
     body_sha256: bytes
     """Digest of the request's body."""
+    names_message: bool = True
+    """Whether it decides which message the request is. A header that is not signed must not: under
+    another key, what somebody captured would be another message."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +71,7 @@ class Submission:
     conversation_name: str | None = None
     """The conversation as its user calls it, where they do."""
     request_key: RequestKey | None = None
-    """Set when the request may be repeated under a key; `own_id` is that key then."""
+    """Set when the request may be repeated under a key."""
 
     @property
     def event_id(self) -> str:

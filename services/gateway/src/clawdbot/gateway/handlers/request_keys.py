@@ -25,7 +25,7 @@ class RequestKeys:
     async def __call__(
         self, submission: Submission, envelope: Envelope, *, deadline: Deadline
     ) -> Envelope:
-        """Return `envelope` under the id that its key stands for; without a key, as it is.
+        """Return `envelope` under the id that its key stands for; without such a key, as it is.
 
         Raises:
             KeyReused: the key names a request with another body.
@@ -40,6 +40,8 @@ class RequestKeys:
             revision = await self._claim(place, request, deadline)
         except DeadlineExceeded as exc:
             raise Unavailable("the key could not be claimed in time") from exc
+        if not request.names_message:
+            return envelope
         message = envelope.message
         event_id = framed("key", submission.tenant, place, str(revision))
         named = {"message_id": self._ids.message(message.channel, event_id)}
