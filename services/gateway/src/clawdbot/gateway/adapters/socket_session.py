@@ -311,6 +311,8 @@ class Session:
     async def _send(self, params: Send) -> dict[str, object]:
         # Hearing comes before publishing: a fast answer would otherwise be missed.
         self._feed.watch(self._place(params.conversation_id))
+        # Whoever listens may outlive their token for a heartbeat; nobody speaks with such a one.
+        self._services.tokens.recheck(self.identity)
         accepted = await self._services.accept(self._submission(params))
         outcome = "accepted" if accepted.is_new else "repeated"
         metrics.accepted.labels(API, outcome).inc()
