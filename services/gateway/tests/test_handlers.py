@@ -4,12 +4,18 @@ import dataclasses
 
 import pytest
 
-from clawdbot.gateway.domain.messages import WEBHOOK, WEBHOOK_SCOPES, IdReused, Submission
+from clawdbot.gateway.domain.messages import (
+    WEBHOOK,
+    WEBHOOK_SCOPES,
+    Envelope,
+    IdReused,
+    Submission,
+)
 from clawdbot.gateway.handlers.messages import Accept, Deliver, Patience
 from clawdbot.gateway.ports import RecordingCallback, RecordingInbox
 from clawdbot.schema.deadline import Deadline
 from clawdbot.schema.delivery import Delivery
-from clawdbot.schema.errors import ErrorReply, Unavailable
+from clawdbot.schema.errors import DeadlineExceeded, ErrorReply, Unavailable
 from clawdbot.schema.ids import IdKey, Tenant
 
 SUBMISSION = Submission(
@@ -59,6 +65,19 @@ async def test_a_changed_message_under_the_same_id_is_refused(change: dict[str, 
 
     with pytest.raises(IdReused):
         await accept(inbox)(dataclasses.replace(SUBMISSION, **change))
+
+
+async def test_a_screen_that_waits_too_long_for_the_broker_asks_to_send_again() -> None:
+    async def slow(_: Submission, __: Envelope, *, deadline: Deadline) -> Envelope:
+        del deadline
+        raise DeadlineExceeded("the bucket senders did not answer in time")
+
+    inbox = RecordingInbox()
+    late = Accept(inbox, IdKey(b"0123456789abcdef"), Patience(), screens=[slow])
+
+    with pytest.raises(Unavailable):
+        await late(SUBMISSION)
+    assert not inbox.kept
 
 
 def test_ids_depend_on_the_place_and_the_id_alone() -> None:

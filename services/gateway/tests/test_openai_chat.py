@@ -12,6 +12,7 @@ import pytest
 import pytest_asyncio
 from openai import AsyncOpenAI
 
+from clawdbot.gateway.domain.rates import Kind, RateLimited
 from clawdbot.schema.errors import InvalidMessage, NotFound, Overloaded, Unavailable
 from clawdbot.schema.inference import ChatDelta, ChatDone, FinishReason, ModelState
 from clawdbot.schema.messages import Usage
@@ -185,6 +186,7 @@ async def test_what_cannot_be_done_is_refused_by_name(
         ),
         (NotFound("no such file"), 404, "invalid_request_error", "not_found"),
         (Overloaded("busy", retry_after_s=2), 429, "rate_limit_error", "rate_limit_exceeded"),
+        (RateLimited(Kind.SENDER, 2), 429, "rate_limit_error", "rate_limit_exceeded"),
         (Unavailable("away"), 503, "server_error", "unavailable"),
     ],
 )

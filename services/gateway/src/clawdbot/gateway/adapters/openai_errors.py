@@ -20,6 +20,7 @@ _CODES = {
     "unauthenticated": "invalid_api_key",
     "forbidden": "insufficient_permissions",
     "overloaded": "rate_limit_exceeded",
+    "rate_limited": "rate_limit_exceeded",
     "invalid": "invalid_value",
 }
 _PARAMS = {"json_schema": "response_format", "texts": "input"}

@@ -122,8 +122,12 @@ class Accept:
     ) -> Envelope:
         """Return what is to be kept of `envelope`; see `__call__`."""
         latest = deadline or Deadline.after(self._patience.publish_s)
-        for screen in self._screens:
-            envelope = await screen(submission, envelope, deadline=latest)
+        try:
+            for screen in self._screens:
+                envelope = await screen(submission, envelope, deadline=latest)
+        except DeadlineExceeded as exc:
+            # Not the answer is late, but the broker: whoever sends again loses nothing.
+            raise Unavailable("the message could not be looked at in time") from exc
         return envelope
 
     async def store(
