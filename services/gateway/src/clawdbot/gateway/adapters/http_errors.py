@@ -41,6 +41,6 @@ def retry_after_s(value: str) -> float | None:
         return min(float(value[:9]), LONGEST_WAIT_S)
     try:
         wait_s = parsedate_to_datetime(value).timestamp() - time.time()
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
     return min(max(wait_s, 0.0), LONGEST_WAIT_S)
