@@ -55,6 +55,10 @@ def call_of(raw: RawRequest) -> Call:
     return Call(raw.method, parts.path, parts.query.encode(), tuple(raw.headers), raw.body)
 
 
+def signed_parts(call: Call) -> tuple[object, ...]:
+    return call.query, call.headers
+
+
 def platform_target(samples: Samples) -> Target:
     def sign(body: bytes) -> Call:
         return call_of(samples.request(body, NOW))
@@ -65,7 +69,7 @@ def platform_target(samples: Samples) -> Target:
         call=call,
         sign=sign,
         channel=samples.platform,
-        signs_body=sign(samples.message + b" ").headers != call.headers,
+        signs_body=signed_parts(sign(samples.message + b" ")) != signed_parts(call),
         sender_id=samples.sender_id,
         content=samples.content,
     )

@@ -43,6 +43,7 @@ OTHERS = {
     "gateway.adapters.platforms.slack": "",
     "gateway.adapters.platforms.standard_webhooks": "",
     "gateway.adapters.platforms.telegram": "",
+    "gateway.adapters.platforms.wecom": "",
     "gateway.adapters.platforms.whatsapp": "",
 }
 

@@ -136,7 +136,9 @@ def path_changed(call: Call, chance: random.Random, others: Sequence[Call]) -> C
 
 
 def query_changed(call: Call, chance: random.Random, _: Sequence[Call]) -> Call:
-    """Ask with parameters."""
+    """Ask with parameters, or spoil those that sign."""
+    if call.query and chance.random() < 0.5:
+        return replace(call, query=bytes_changed(call.query, chance))
     queries = (b"challenge=1", b"a=1&" * 200, b"%ff=%fe", b"echostr=x&echostr=y", b"token=", b"&;=")
     return replace(call, query=chance.choice(queries))
 

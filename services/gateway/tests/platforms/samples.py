@@ -50,6 +50,8 @@ class Samples:
     handshakes: tuple[tuple[Callable[[float], RawRequest], HTTPAnswer], ...] = ()
     signature_headers: tuple[str, ...] = ()
     """Each of them missing, empty, doubled, not ASCII or changed is 401."""
+    signature_parameters: tuple[str, ...] = ()
+    """The same of the query's parameters."""
     reads_unsigned: bool = False
     """Whether a handshake has no signature, so that bodies are read to tell."""
     window_s: float | None = None
