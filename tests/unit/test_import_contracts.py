@@ -39,6 +39,7 @@ OTHERS = {
     "gateway.adapters.platforms.discord": "",
     "gateway.adapters.platforms.feishu": "",
     "gateway.adapters.platforms.line": "",
+    "gateway.adapters.platforms.matrix": "",
     "gateway.adapters.platforms.mattermost": "",
     "gateway.adapters.platforms.slack": "",
     "gateway.adapters.platforms.standard_webhooks": "",

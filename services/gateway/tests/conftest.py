@@ -28,7 +28,6 @@ from clawdbot.gateway.adapters.openai_entrance import Entrance
 from clawdbot.gateway.adapters.openai_routes import OpenAIEndpoints
 from clawdbot.gateway.adapters.platforms.addresses import SealedAddresses
 from clawdbot.gateway.adapters.platforms.connections import Connection
-from clawdbot.gateway.adapters.platforms.registry import paths
 from clawdbot.gateway.adapters.records import Links
 from clawdbot.gateway.adapters.revocations import NothingRevoked
 from clawdbot.gateway.adapters.sender_policies import sender_policies
@@ -136,7 +135,7 @@ class Door:
         return {
             path: PlatformEndpoint(connection, receive, "", BodyLimits(), now=self.clock)
             for connection in self.connections
-            for path in paths(connection.account)
+            for path in connection.paths
         }
 
 

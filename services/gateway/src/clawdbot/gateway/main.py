@@ -42,7 +42,7 @@ from clawdbot.gateway.adapters.platforms.addresses import SealedAddresses
 from clawdbot.gateway.adapters.platforms.connections import Connection, PlatformSender, connect
 from clawdbot.gateway.adapters.platforms.delivery_records import BucketDeliveryRecords
 from clawdbot.gateway.adapters.platforms.files import PlatformFiles
-from clawdbot.gateway.adapters.platforms.registry import configured, load, paths
+from clawdbot.gateway.adapters.platforms.registry import configured, load
 from clawdbot.gateway.adapters.presented import Presented
 from clawdbot.gateway.adapters.rate_exchange import RateExchange
 from clawdbot.gateway.adapters.rate_settings import keeping_of, rates_of, waiting_of
@@ -343,7 +343,7 @@ def _platforms(
         path: endpoint
         for connection in chats.connections
         for endpoint in (PlatformEndpoint(connection, receive, settings.public_url, limits),)
-        for path in paths(connection.account)
+        for path in connection.paths
     }
 
 

@@ -20,7 +20,7 @@ from clawdbot.gateway.adapters import metrics
 from clawdbot.gateway.adapters.body import BodyLimits, Gate, read_body
 from clawdbot.gateway.adapters.doorway import vouch
 from clawdbot.gateway.adapters.platforms.connections import Connection
-from clawdbot.gateway.adapters.platforms.interface import PlatformMessage, Received
+from clawdbot.gateway.adapters.platforms.interface import FollowsUp, PlatformMessage, Received
 from clawdbot.gateway.adapters.platforms.requests import HTTPAnswer, RawRequest, Verified
 from clawdbot.gateway.adapters.platforms.submissions import submission_of
 from clawdbot.gateway.adapters.problems import problem_response
@@ -37,6 +37,8 @@ log = logging.getLogger(__name__)
 PLACES = 64
 """Requests of an account that are read, or kept, at a time: its flood leaves the others alone."""
 MAX_PARAMETERS = 64
+FOLLOW_UP_S = 5.0
+"""What an adapter may take at its platform while that waits for an answer."""
 
 
 @dataclass(frozen=True)
@@ -77,6 +79,7 @@ class PlatformEndpoint:
         try:
             with self.gate.enter():
                 is_kept = await self._keep(submissions)
+                await self._follow_up(received)
         except Retryable:
             if received.on_failure is None:
                 raise
@@ -128,6 +131,17 @@ class PlatformEndpoint:
         if not submissions:
             metrics.accepted.labels(channel, "ignored").inc()
         return not results or any(isinstance(result, Accepted) for result in results)
+
+    async def _follow_up(self, received: Received) -> None:
+        adapter = self.connection.adapter
+        if received.follow_up is None or not isinstance(adapter, FollowsUp):
+            return
+        try:
+            await adapter.follow_up(received.follow_up, deadline=Deadline.after(FOLLOW_UP_S))
+        except ClawdbotError as exc:
+            # Asked again, the platform would send all of the request again, and wait with others.
+            channel = self.connection.account.channel
+            log.warning("could not follow up", extra={"channel": channel, "code": exc.code})
 
     def _unreadable(self, error: ClawdbotError) -> HTTPAnswer:
         answer = self.connection.adapter.unreadable

@@ -108,10 +108,13 @@ def _shortcuts(endpoints: Endpoints) -> dict[tuple[str, str], ASGIApp]:
 
 def _template(fixed: set[str], messages_path: str) -> Callable[[str], str]:
     """Return what names the route of a path; never the path itself, which anybody can choose."""
+    ends_in_id = {path.rpartition("/")[0]: path for path in fixed if path.endswith("}")}
 
     def template_of(path: str) -> str:
         if path in fixed:
             return path
+        if (known := ends_in_id.get(path.rpartition("/")[0])) is not None:
+            return known
         if (known := openai_template(path) or conversations_template(path)) is not None:
             return known
         if path.startswith(f"{BLOBS_PATH}/") and path.count("/") == 2:

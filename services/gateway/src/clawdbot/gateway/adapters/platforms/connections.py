@@ -18,8 +18,10 @@ from clawdbot.gateway.adapters.platforms.interface import (
     Keyed,
     Platform,
     PlatformAdapter,
+    ServesBelow,
     ShowsTyping,
 )
+from clawdbot.gateway.adapters.platforms.registry import paths
 from clawdbot.gateway.domain.deliveries import SendTraits
 from clawdbot.gateway.domain.messages import ReplyPart
 from clawdbot.runtime.config import ConfigError
@@ -36,6 +38,13 @@ class Connection:
 
     account: Account[Any]
     adapter: PlatformAdapter
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """The paths that reach the account, as routes are written."""
+        own = paths(self.account)
+        below = self.adapter.subpaths if isinstance(self.adapter, ServesBelow) else ()
+        return own + tuple(f"{path}{subpath}" for path in own for subpath in below)
 
 
 @asynccontextmanager

@@ -66,6 +66,8 @@ class Received:
     """Sent when they could not be kept; None asks the platform to try again (503)."""
     on_refusal: HTTPAnswer | None = None
     """Sent when their senders are not let in; None is `answer`, so that they notice nothing."""
+    follow_up: Address | None = None
+    """What `FollowsUp.follow_up` is to do once the messages are kept, such as joining a room."""
 
 
 @dataclass(frozen=True)
@@ -178,6 +180,24 @@ class ShowsTyping(Protocol):
 
     async def show_typing(self, address: Address, *, deadline: Deadline) -> None:
         """Show it for some seconds; raises as `send`."""
+        ...
+
+
+@runtime_checkable
+class ServesBelow(Protocol):
+    """An adapter whose platform appends paths of its own to the account's address."""
+
+    subpaths: tuple[str, ...]
+    """Such as `/transactions/{id}`: what begins with a slash, as routes are written; requests to
+    them come as all others do, told apart by `RawRequest.url`."""
+
+
+@runtime_checkable
+class FollowsUp(Protocol):
+    """An adapter that has something to do at the platform before it answers a request."""
+
+    async def follow_up(self, what: Address, *, deadline: Deadline) -> None:
+        """Do what `read` asked for; raises as `send`, which is logged and changes no answer."""
         ...
 
 
