@@ -5,9 +5,12 @@ from __future__ import annotations
 import hashlib
 from collections.abc import AsyncIterator
 from datetime import timedelta
+from typing import Any, cast
 
 import nats.errors
 import pytest
+from nats.js import JetStreamContext
+from nats.js.api import PubAck
 
 from clawdbot.runtime.blob_upload import CHUNK_BYTES
 from clawdbot.runtime.blobs import Blobs
@@ -112,6 +115,36 @@ async def test_a_source_that_fails_leaves_nothing(stack: LocalBus) -> None:
             await blobs(bus).put(failing(), deadline=soon())
 
     await _until_withdrawn(stack, 0)
+
+
+class Unconfirmed:
+    """A JetStream of which a record is stored and its confirmation lost."""
+
+    def __init__(self, jetstream: JetStreamContext) -> None:
+        self._jetstream = jetstream
+        self.get_msg = jetstream.get_msg
+
+    async def publish(self, subject: str, payload: bytes, **how: Any) -> PubAck:
+        stored = await self._jetstream.publish(subject, payload, **how)
+        if subject.startswith(subjects.BLOB_INFO):
+            raise nats.errors.TimeoutError
+        return stored
+
+
+async def test_a_record_that_was_not_confirmed_still_has_its_content(stack: LocalBus) -> None:
+    data = b"x" * (CHUNK_BYTES + 1)
+    async with stack.bus("gateway") as bus:
+        confirming, bus.jetstream = (
+            bus.jetstream,
+            cast("JetStreamContext", Unconfirmed(bus.jetstream)),
+        )
+        with pytest.raises(Unavailable):
+            await blobs(bus).put(pieces(data), deadline=soon())
+        bus.jetstream = confirming
+
+        again = await blobs(bus).put(pieces(data), deadline=soon())
+
+        assert await blobs(bus).read(again, deadline=soon()) == data
 
 
 async def test_what_is_not_what_its_name_says_is_never_whole(stack: LocalBus) -> None:

@@ -69,7 +69,7 @@ class Blobs:
             Overloaded: the object store is full.
         """
         upload = Upload(self._bus.jetstream, ttl)
-        is_kept = False
+        may_be_named = False
         try:
             async with self._asking(deadline):
                 digest, size = await self._send(content, upload)
@@ -83,11 +83,16 @@ class Blobs:
                     media_type=media_type,
                     expires_at_ms=expires_at_ms,
                 )
-                await upload.finish(ref, digest)
-                is_kept = True
+                # A record whose confirmation is lost names these chunks all the same.
+                may_be_named = True
+                try:
+                    await upload.finish(ref, digest)
+                except js_errors.APIError:
+                    may_be_named = False
+                    raise
                 return ref
         finally:
-            if not is_kept:
+            if not may_be_named:
                 await upload.withdraw()
 
     async def _send(self, content: AsyncIterable[bytes], upload: Upload) -> tuple[bytes, int]:
