@@ -38,6 +38,7 @@ OTHERS = {
     "gateway.adapters.chat": "",
     "gateway.adapters.platforms.discord": "",
     "gateway.adapters.platforms.feishu": "",
+    "gateway.adapters.platforms.github": "",
     "gateway.adapters.platforms.line": "",
     "gateway.adapters.platforms.matrix": "",
     "gateway.adapters.platforms.mattermost": "",
