@@ -44,6 +44,7 @@ OTHERS = {
     "gateway.adapters.platforms.mattermost": "",
     "gateway.adapters.platforms.slack": "",
     "gateway.adapters.platforms.standard_webhooks": "",
+    "gateway.adapters.platforms.teams": "",
     "gateway.adapters.platforms.telegram": "",
     "gateway.adapters.platforms.wecom": "",
     "gateway.adapters.platforms.whatsapp": "",
