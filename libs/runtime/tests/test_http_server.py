@@ -127,6 +127,47 @@ async def test_a_long_head_is_refused_though_it_arrives_complete() -> None:
     assert b"hello" not in answer
 
 
+async def test_whoever_only_holds_connections_keeps_nobody_out() -> None:
+    few = replace(SETTINGS, max_connections=4)
+    async with HTTPServer.open(hello, few) as server:
+        url = f"http://127.0.0.1:{server.port}/"
+        used = [await asyncio.open_connection("127.0.0.1", server.port) for _ in range(3)]
+        for reader, writer in used:
+            writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+            assert await reader.readline() == b"HTTP/1.1 200 OK\r\n"
+        silent = [await asyncio.open_connection("127.0.0.1", server.port) for _ in range(3)]
+
+        async with httpx.AsyncClient() as client:
+            answers = [(await client.get(url)).status_code for _ in range(3)]
+
+        assert answers == [200, 200, 200]
+        for _, writer in used + silent:
+            writer.close()
+
+
+async def test_a_request_that_is_being_answered_keeps_its_connection() -> None:
+    may_answer, waiting = asyncio.Event(), asyncio.Semaphore(0)
+
+    async def slow(scope, receive, send) -> None:
+        waiting.release()
+        await may_answer.wait()
+        await hello(scope, receive, send)
+
+    async with HTTPServer.open(slow, replace(SETTINGS, max_connections=3)) as server:
+        url = f"http://127.0.0.1:{server.port}/"
+        async with httpx.AsyncClient() as one, httpx.AsyncClient() as other:
+            asking = [asyncio.create_task(client.get(url)) for client in (one, other)]
+            await waiting.acquire()
+            await waiting.acquire()
+            async with httpx.AsyncClient() as third:
+                refused = await third.get(url)
+            may_answer.set()
+            answers = [await task for task in asking]
+
+    assert refused.status_code == 503
+    assert [answer.status_code for answer in answers] == [200, 200]
+
+
 async def test_a_long_body_is_no_long_head() -> None:
     body = b"a" * (MAX_HEAD_BYTES * 10)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import ClassVar
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
@@ -20,8 +21,12 @@ class BoundedProtocol(HttpToolsProtocol):
     """Ends connections that send an endless head, or take too long for one.
 
     A body's size and time are the application's business. While a connection is idle between two
-    requests, uvicorn's own timer holds.
+    requests, uvicorn's own timer holds; one that is new when all places are taken ends the one that
+    has been without a request for longest, so that those who only hold places keep nobody out.
     """
+
+    _resting: ClassVar[dict[BoundedProtocol, None]] = {}
+    """Of one server, those without a request whose headers came, the longest waiting first."""
 
     head_s = 10.0
     """From the connection, or a request's first byte, to the end of its headers."""
@@ -34,10 +39,13 @@ class BoundedProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn
         """Expect a head (asyncio)."""
         super().connection_made(transport)
+        self._make_room()
+        self._resting[self] = None
         self._expect_head()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Expect nothing more (asyncio)."""
+        self._resting.pop(self, None)
         self._head_came()
         super().connection_lost(exc)
 
@@ -66,6 +74,7 @@ class BoundedProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """Hand the request to the application (parser)."""
         self._apart = 0
+        self._resting.pop(self, None)
         self._head_came()
         super().on_headers_complete()
 
@@ -84,6 +93,21 @@ class BoundedProtocol(HttpToolsProtocol):
         """End the request's body (parser)."""
         self._apart = 0
         super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        """Rest unless the next request is here already (uvicorn)."""
+        super().on_response_complete()
+        if self._is_idle() and not self.transport.is_closing():
+            self._resting[self] = None
+
+    def _make_room(self) -> None:
+        limit = self.limit_concurrency
+        if limit is None or len(self.connections) < limit or not self._resting:
+            return
+        longest = next(iter(self._resting))
+        del self._resting[longest]
+        # At once: a farewell that nobody reads would hold the place.
+        longest.transport.abort()
 
     def _is_idle(self) -> bool:
         return self.cycle is None or self.cycle.response_complete
@@ -114,4 +138,4 @@ class BoundedProtocol(HttpToolsProtocol):
 
 def bounded(head_s: float) -> type[BoundedProtocol]:
     """Return the protocol, giving `head_s` seconds for a head."""
-    return type("BoundedProtocol", (BoundedProtocol,), {"head_s": head_s})
+    return type("BoundedProtocol", (BoundedProtocol,), {"head_s": head_s, "_resting": {}})
