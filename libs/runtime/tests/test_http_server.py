@@ -7,10 +7,13 @@ from dataclasses import replace
 
 import httpx
 import pytest
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from websockets.asyncio.client import connect
+from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from clawdbot.runtime.config import ConfigError
 from clawdbot.runtime.http_protocol import MAX_HEAD_BYTES, SLICE_BYTES
-from clawdbot.runtime.http_server import HTTPServer, ServerSettings
+from clawdbot.runtime.http_server import HTTPServer, ServerSettings, WebSocketSettings
 
 SETTINGS = ServerSettings(host="127.0.0.1", port=0, max_connections=50, grace_s=5)
 
@@ -270,3 +273,38 @@ async def test_two_servers_share_a_port_only_when_both_are_told_to() -> None:
         with pytest.raises(ConfigError):
             async with HTTPServer.open(hello, replace(SETTINGS, port=first.port)):
                 pass
+
+
+async def echo(scope, receive, send) -> None:
+    await receive()
+    await send({"type": "websocket.accept"})
+    while (message := await receive())["type"] == "websocket.receive":
+        await send({"type": "websocket.send", "text": message["text"]})
+
+
+async def test_an_upgraded_connection_is_not_held_to_the_time_for_a_head() -> None:
+    websocket = WebSocketSettings(WebSocketsSansIOProtocol, max_bytes=100, ping_s=20)
+    settings = replace(IMPATIENT, websocket=websocket)
+
+    async with (
+        HTTPServer.open(echo, settings) as server,
+        connect(f"ws://127.0.0.1:{server.port}/", proxy=None) as client,
+    ):
+        await asyncio.sleep(3 * IMPATIENT.head_s)
+        await client.send("hello")
+        answer = await client.recv()
+        await client.send("x" * 101)
+        with pytest.raises(ConnectionClosed):
+            await client.recv()
+
+    assert answer == "hello"
+    assert client.close_code == 1009
+
+
+async def test_without_settings_for_them_nothing_becomes_a_websocket() -> None:
+    async with HTTPServer.open(hello, SETTINGS) as server:
+        with pytest.raises(InvalidStatus) as refused:
+            async with connect(f"ws://127.0.0.1:{server.port}/", proxy=None):
+                pass
+
+    assert refused.value.response.status_code == 200

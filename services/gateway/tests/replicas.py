@@ -49,24 +49,29 @@ class Gateway:
     """One gateway process, with both of its ports."""
 
     def __init__(self, directory: Path, config: Path) -> None:
-        self.port, self.socket_port = free_port(), free_port()
+        self.port, self.socket_port, self.health_port = free_port(), free_port(), free_port()
         self.url = f"ws://127.0.0.1:{self.port}/ws"
         self.plain_url = f"ws://127.0.0.1:{self.socket_port}"
         self.log = directory / f"gateway-{self.port}.log"
-        environment = {
+        self._environment = {
             "PATH": os.environ["PATH"],
             "CLAWDBOT_CONFIG": str(config),
             "CLAWDBOT_APP__PORT": str(self.port),
             "CLAWDBOT_PLATFORMS__SOCKET__PORT": str(self.socket_port),
+            "CLAWDBOT_OPS__HEALTH_PORTS__GATEWAY": str(self.health_port),
         }
-        with self.log.open("wb") as output:
+        self.process = self.start()
+
+    def start(self) -> subprocess.Popen[bytes]:
+        with self.log.open("ab") as output:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "clawdbot.gateway.main"],
-                env=environment,
+                env=self._environment,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
             )
+        return self.process
 
     async def ready(self) -> Self:
         async with asyncio.timeout(30), httpx.AsyncClient(trust_env=False) as client:
@@ -96,11 +101,38 @@ class Replicas:
         self.gateways: list[Gateway] = []
         self._directory = directory
         self._config = config
+        self._closed: dict[tuple[int, int], float] = {}
+        self.stored = 0
+        """Replies that were stored."""
 
     async def gateway(self) -> Gateway:
         gateway = Gateway(self._directory, self._config)
         self.gateways.append(gateway)
         return await gateway.ready()
+
+    async def restart(self, gateway: Gateway) -> None:
+        gateway.start()
+        await gateway.ready()
+
+    async def closed(self, gateway: Gateway, code: int) -> None:
+        """Return once the gateway has closed a socket with `code`."""
+        line = f'clawdbot_gateway_sockets_closed_total{{reason="{code}"}}'
+        url = f"http://127.0.0.1:{gateway.health_port}/metrics"
+        seen = self._closed.get((gateway.port, code), 0)
+        async with asyncio.timeout(30), httpx.AsyncClient(trust_env=False) as client:
+            while True:
+                text = (await client.get(url)).text
+                counts = [line_.split()[-1] for line_ in text.splitlines() if line in line_]
+                if counts and float(counts[0]) > seen:
+                    self._closed[gateway.port, code] = float(counts[0])
+                    return
+                await asyncio.sleep(0.02)
+
+    async def answered(self, count: int) -> None:
+        """Return once so many replies are stored."""
+        async with asyncio.timeout(20):
+            while self.stored < count:
+                await asyncio.sleep(0.01)
 
     async def answer_all(self) -> None:
         """Answer each message with what it said, in order, until cancelled."""
@@ -124,11 +156,13 @@ class Replicas:
             if kept is not None:
                 return kept.message
 
-    async def answer(self, message: InboundMessage, content: str | None = None) -> int:
+    async def answer(
+        self, message: InboundMessage, content: str | None = None, part: int = 0
+    ) -> int:
         deltas = subjects.deltas(message.conversation_id)
         text = f"re: {message.content}" if content is None else content
-        for index, part in enumerate((text[:4], text[4:20])):
-            delta = Delta(message_id=message.message_id, index=index, text=part)
+        for index, piece in enumerate((text[:4], text[4:20])):
+            delta = Delta(message_id=message.message_id, index=index, text=piece)
             await self.assistant.broadcast(deltas, delta)
         reply = OutboundMessage(
             channel=message.channel,
@@ -136,12 +170,14 @@ class Replicas:
             conversation_id=message.conversation_id,
             message_id=message.message_id,
             content=text,
+            part=part,
             created_at_ms=message.accepted_at_ms,
         )
         where = subjects.outbound(
-            message.channel, message.tenant, message.conversation_id, message.message_id, 0
+            message.channel, message.tenant, message.conversation_id, message.message_id, part
         )
         stored = await self.assistant.store_once(where, reply, deadline=soon())
+        self.stored += 1
         await self.assistant.broadcast(deltas, DeltaEnd(message_id=message.message_id, count=2))
         return stored.sequence
 

@@ -123,9 +123,7 @@ class SocketDoor:
 
     def _require_known(self, origin: str, host: str) -> None:
         # Other pages cannot know a token; this keeps them from trying with a stolen one.
-        parts = urlsplit(origin.lower())
-        is_own = parts.scheme in {"http", "https"} and parts.netloc == host.lower()
-        if not is_own and origin.lower() not in self._limits.origins:
+        if not _is_at(origin, host) and origin.lower() not in self._limits.origins:
             raise Forbidden(
                 "web pages of this origin may not connect",
                 fix="add the origin to gateway.socket_origins",
@@ -278,6 +276,14 @@ class SocketDoor:
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._is_empty.wait()
+
+
+def _is_at(origin: str, host: str) -> bool:
+    try:
+        parts = urlsplit(origin.lower())
+    except ValueError:
+        return False
+    return parts.scheme in {"http", "https"} and parts.netloc == host.lower()
 
 
 def _decrement(counter: Counter[K], key: K) -> None:

@@ -43,6 +43,8 @@ log = logging.getLogger(__name__)
 
 READY_S = 5.0
 RETRY_S = 1.0
+MAX_UNCHECKED = 3
+"""Checks of a token in a row that may fail for reasons of our own before nobody believes it."""
 FRAMES_PER_S = 20.0
 BURST = 100.0
 """Frames that may come at once; as many again are answered with 429, then the connection ends."""
@@ -122,6 +124,7 @@ class Session:
         "_pump",
         "_services",
         "_token",
+        "_unchecked",
         "identity",
         "is_busy",
     )
@@ -136,6 +139,8 @@ class Session:
         self._services = services
         self._connection = connection
         self._token = token
+        self._unchecked = 0
+        """How often in a row it could not be told whether the token is still good."""
         self._feed = Feed(services.follower, services.replies, self, limits.conversations)
         self._outbox = Outbox(limits.queue_frames, limits.queue_chars)
         self._promised: list[str] = []
@@ -193,11 +198,14 @@ class Session:
         try:
             identity = await self._services.tokens.identify_token(self._token)
         except Retryable as exc:
-            # Whether it was revoked cannot be told now; the next look may.
             log.warning("a token cannot be checked", extra={"reason": exc.message})
+            self._unchecked += 1
+            if self._unchecked >= MAX_UNCHECKED:
+                self.end(sockets.TRY_LATER)
         except ClawdbotError:
             self.end(sockets.TOKEN_ENDED)
         else:
+            self._unchecked = 0
             if Scope.CHAT not in identity.scopes:
                 self.end(sockets.NO_SCOPE)
 

@@ -66,6 +66,7 @@ class RecordingReplyLog:
         times: when each was stored, counted from 1.
         first: number of the oldest one that is still there.
         failure: raised by every read while it is set.
+        pauses: for how many turns of the loop the next answers are on their way.
     """
 
     def __init__(self) -> None:
@@ -74,6 +75,7 @@ class RecordingReplyLog:
         self.first = 1
         self._clock = 0
         self.failure: ClawdbotError | None = None
+        self.pauses: Iterator[int] = iter(())
         self._ears: list[Ear] = []
 
     def store(self, message: OutboundMessage) -> int:
@@ -108,15 +110,17 @@ class RecordingReplyLog:
     async def next(self, after: int, *, deadline: Deadline) -> StoredReply | None:
         """Look for the next one of any conversation."""
         self._require(deadline)
-        return next(self._behind(after), None)
+        found = next(self._behind(after), None)
+        await self._pause()
+        return found
 
     async def next_of(self, place: Place, after: int, *, deadline: Deadline) -> StoredReply | None:
         """Look for the next one of a conversation."""
         self._require(deadline)
-        # A read that takes a while, so that others come in between.
-        await asyncio.sleep(0)
         wanted = place.conversation_id
-        return next((r for r in self._behind(after) if r.conversation_id == wanted), None)
+        found = next((r for r in self._behind(after) if r.conversation_id == wanted), None)
+        await self._pause()
+        return found
 
     @asynccontextmanager
     async def overhear(self, ear: Ear) -> AsyncIterator[None]:
@@ -132,6 +136,10 @@ class RecordingReplyLog:
             message = self.kept[seq - 1]
             position = Position(seq, self.times[seq - 1])
             yield StoredReply(position, message.conversation_id, message)
+
+    async def _pause(self) -> None:
+        for _ in range(next(self.pauses, 1)):
+            await asyncio.sleep(0)
 
     def _require(self, deadline: Deadline) -> None:
         deadline.require()
