@@ -4,6 +4,7 @@ import asyncio
 import json
 import random
 import socket as sockets
+import sys
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from pathlib import Path
@@ -26,6 +27,7 @@ from services.gateway.tests.replicas import (
 )
 
 pytestmark = pytest.mark.integration
+DOCS = Path(__file__).parents[3] / "docs"
 
 
 @pytest_asyncio.fixture
@@ -357,3 +359,20 @@ async def test_a_broker_that_goes_and_comes_back_ends_no_connection(stack: Repli
 
     assert refused["error"]["status"] == 503
     assert reply["seq"] == seq
+
+
+async def test_the_client_of_the_documents_works_as_it_stands_there(stack: Replicas) -> None:
+    pages = [(DOCS / page).read_text() for page in ("socket.md", "zh/socket.md")]
+    programs = {page.partition("```python\n")[2].partition("```")[0] for page in pages}
+    (program,) = programs
+    gateway = await stack.gateway()
+    answering = asyncio.create_task(stack.answer_all())
+
+    running = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", program, gateway.url, make_token(), stdout=asyncio.subprocess.PIPE
+    )
+    async with asyncio.timeout(30):
+        said, _ = await running.communicate()
+    answering.cancel()
+
+    assert said.decode().strip() == str({"q1": "re: Hello!", "q2": "re: Who are you?"})
