@@ -24,6 +24,7 @@ from clawdbot.gateway.handlers.messages import Accept, Patience
 from clawdbot.gateway.handlers.replies import Follower
 from clawdbot.gateway.ports import RecordingInbox
 from clawdbot.gateway.ports.reply_log import RecordingReplyLog
+from clawdbot.schema.deadline import Deadline
 from clawdbot.schema.errors import Forbidden, Overloaded, Unavailable
 from clawdbot.schema.ids import IdKey, MessageId, Tenant
 from clawdbot.schema.messages import Delta, OutboundMessage
@@ -94,7 +95,7 @@ class House:
         self.log = RecordingReplyLog()
         self.inbox = RecordingInbox()
         accept = Accept(self.inbox, IDS, Patience())
-        follower = Follower(self.log, idle_s=0.05)
+        self.follower = follower = Follower(self.log, idle_s=0.05)
         services = SocketServices(
             accept,
             Tokens(secret_keys(SECRET), Rules(), NothingRevoked()),
@@ -192,6 +193,26 @@ async def test_a_resumed_connection_gets_the_rest_before_what_is_new(
     assert (seqs, new["seq"]) == ([2, 3], 5)
 
 
+async def test_a_replica_that_is_behind_repeats_nothing_that_another_one_told(
+    token: Callable[..., str],
+) -> None:
+    async with house() as ours, ours.visitor() as early, ours.visitor() as visitor:
+        await early.ask("connect", token=token())
+        ours.log.pauses = iter([30, 30])
+        seqs = [ours.reply(), ours.reply()]
+
+        hello = await visitor.ask(
+            "connect", token=token(), conversations=["c"], resume={"seq": seqs[-1]}
+        )
+        subscribed = await early.ask("subscribe", conversation_id="c", after_seq=seqs[-1])
+        new = ours.reply()
+        heard = [await each.hear() for each in (visitor, early)]
+
+    assert (hello["result"]["seq"], hello["result"]["gap"]) == (2, False)
+    assert subscribed["result"]["seq"] == 2
+    assert [frame["seq"] for frame in heard] == [new, new]
+
+
 @pytest.mark.parametrize(("first", "seq", "has_gap"), [(1, 0, False), (3, 1, True), (3, 2, False)])
 async def test_what_the_stream_has_forgotten_is_said_to_be_a_gap(
     token: Callable[..., str], first: int, seq: int, has_gap: bool
@@ -212,6 +233,7 @@ async def test_a_subscription_is_answered_when_what_it_missed_is_sent(
     async with house() as ours, ours.visitor() as visitor:
         await visitor.ask("connect", token=token())
         seqs = [ours.reply(), ours.reply()]
+        await ours.follower.reach(2, Deadline.after(5))
 
         asked = visitor.say("subscribe", conversation_id="c", after_seq=0)
         heard = [await visitor.hear() for _ in range(3)]

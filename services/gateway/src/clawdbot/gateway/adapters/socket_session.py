@@ -276,8 +276,7 @@ class Session:
             case Send():
                 return await self._send(params)
             case Subscribe():
-                self._feed.watch(self._place(params.conversation_id), params.after_seq)
-                return {"conversation_id": params.conversation_id, "seq": self._seq}
+                return await self._subscribe(params)
             case Unsubscribe():
                 self._feed.forget(params.conversation_id)
                 return {"conversation_id": params.conversation_id}
@@ -311,10 +310,17 @@ class Session:
 
     async def _has_gap(self, seq: int, deadline: Deadline) -> bool:
         """Return whether replies behind `seq` may be gone."""
-        if seq > self._seq:
+        # Another replica may have been faster: here they would be told once more.
+        if not await self._services.follower.reach(seq, deadline):
             return True
         first = await self._services.replies.first_kept(deadline=deadline)
         return seq > 0 if first is None else first > seq + 1
+
+    async def _subscribe(self, params: Subscribe) -> dict[str, object]:
+        if params.after_seq is not None:
+            await self._services.follower.reach(params.after_seq, Deadline.after(READY_S))
+        self._feed.watch(self._place(params.conversation_id), params.after_seq)
+        return {"conversation_id": params.conversation_id, "seq": self._seq}
 
     async def _send(self, params: Send) -> dict[str, object]:
         # Hearing comes before publishing: a fast answer would otherwise be missed.

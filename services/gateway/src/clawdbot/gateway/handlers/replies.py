@@ -80,6 +80,7 @@ class Follower:
         self._is_wanted = asyncio.Event()
         self._is_ready = asyncio.Event()
         self._bell = asyncio.Event()
+        self._moved = asyncio.Event()
         self._looks = 0
         """Looks since the bell rang without anything new; past `SOON_S` it is quiet."""
 
@@ -112,6 +113,23 @@ class Follower:
                 await self._is_ready.wait()
         except TimeoutError as exc:
             raise Unavailable("the stream of replies cannot be followed right now") from exc
+
+    async def reach(self, seq: int, deadline: Deadline) -> bool:
+        """Return once everything up to `seq` was told; False when the stream is not that long.
+
+        Raises:
+            Unavailable: the stream cannot be read in time.
+        """
+        if seq > self.seq and seq > (await self._replies.last(deadline=deadline)).seq:
+            return False
+        try:
+            async with asyncio.timeout(deadline.require()):
+                while self.seq < seq:
+                    self.ring()
+                    await self._moved.wait()
+        except TimeoutError as exc:
+            raise Unavailable("the stream of replies cannot be followed right now") from exc
+        return True
 
     async def run(self) -> None:
         """Follow while somebody listens, until cancelled."""
@@ -174,6 +192,8 @@ class Follower:
             # Of two that rang, the second may not be there yet.
             self._looks = 0 if self._bell.is_set() else len(SOON_S) - 2
             self._position = stored.position
+            self._moved.set()
+            self._moved = asyncio.Event()
             for watch in self._watches.get(stored.conversation_id, ()):
                 watch.feed.deliver(watch, stored)
         elif self._looks < len(SOON_S):
