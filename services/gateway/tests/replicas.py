@@ -25,6 +25,7 @@ from clawdbot.runtime.bus import Bus
 from clawdbot.runtime.testing import LocalBus, free_port, local_bus
 from clawdbot.schema import subjects
 from clawdbot.schema.deadline import Deadline
+from clawdbot.schema.errors import Unavailable
 from clawdbot.schema.messages import Delta, DeltaEnd, InboundMessage, OutboundMessage
 from clawdbot.schema.streams import INBOUND
 
@@ -150,11 +151,14 @@ class Replicas:
     async def inbound(self) -> InboundMessage:
         """Return the first message, once there is one."""
         while True:
-            kept = await self.assistant.read_last(
-                INBOUND, subjects.ALL_INBOUND, InboundMessage, deadline=soon()
-            )
-            if kept is not None:
-                return kept.message
+            # Our own connection may still have to come back.
+            with suppress(Unavailable):
+                kept = await self.assistant.read_last(
+                    INBOUND, subjects.ALL_INBOUND, InboundMessage, deadline=soon()
+                )
+                if kept is not None:
+                    return kept.message
+            await asyncio.sleep(0.01)
 
     async def answer(
         self, message: InboundMessage, content: str | None = None, part: int = 0

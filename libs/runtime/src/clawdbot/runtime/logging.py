@@ -22,6 +22,18 @@ _STANDARD = frozenset(logging.LogRecord("", 0, "", 0, "", (), None).__dict__) | 
 }
 
 
+CHATTY = (
+    "httpx",
+    "httpcore",
+    "uvicorn",
+    "uvicorn.error",
+    "websockets",
+    "asyncio",
+    "aiosqlite",
+    "nats",
+)
+
+
 @contextmanager
 def log_context(**fields: str) -> Iterator[None]:
     """Add `fields` to every log line within."""
@@ -86,5 +98,5 @@ def configure_logging(service: str, config: Config) -> None:
     root.handlers[:] = [handler]
     root.setLevel("DEBUG" if config.app.debug else config.ops.log_level)
     # These say at INFO or DEBUG what our own line at the end of each request says better.
-    for chatty in ("httpx", "httpcore", "uvicorn", "uvicorn.error", "asyncio", "aiosqlite", "nats"):
+    for chatty in CHATTY:
         logging.getLogger(chatty).setLevel(logging.WARNING)
