@@ -36,6 +36,7 @@ OTHERS = {
     "exporter.graph": "",
     "gateway.adapters.webhook": "",
     "gateway.adapters.chat": "",
+    "gateway.adapters.platforms.dingtalk": "",
     "gateway.adapters.platforms.discord": "",
     "gateway.adapters.platforms.feishu": "",
     "gateway.adapters.platforms.github": "",

@@ -8,7 +8,7 @@ from urllib.parse import urlencode
 
 import pytest
 
-from services.gateway.tests.platforms import discord, feishu, slack, telegram, wecom
+from services.gateway.tests.platforms import dingtalk, discord, feishu, slack, telegram, wecom
 from services.gateway.tests.platforms.samples import NOW, Samples, adapter_of
 
 
@@ -46,6 +46,13 @@ CASES: dict[str, tuple[Samples, bytes, bool]] = {
     "feishu, button wherever": (feishu.SAMPLES, feishu.pressed("/deny K7Q2M9XW"), True),
     "feishu, group": (feishu.SAMPLES, feishu.event(), True),
     "feishu, direct": (feishu.SAMPLES, feishu.event(chat_type="p2p"), False),
+    "dingtalk, group": (dingtalk.SAMPLES, dingtalk.message(), True),
+    "dingtalk, direct": (dingtalk.SAMPLES, dingtalk.message(conversationType="1"), False),
+    "dingtalk, kind of chat unknown": (
+        dingtalk.SAMPLES,
+        dingtalk.message(conversationType=...),
+        True,
+    ),
     "wecom, a member and the app": (wecom.SAMPLES, wecom.message(), False),
 }
 
