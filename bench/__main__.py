@@ -13,7 +13,7 @@ from pathlib import Path
 
 import uvloop
 
-from bench import chat, embeddings, gateway, rpc, turn
+from bench import chat, embeddings, gateway, rpc, sockets, turn
 from bench.measure import Comparison, Effort
 from bench.report import machine, record, table
 from clawdbot.runtime.config import Config
@@ -22,6 +22,7 @@ from clawdbot.schema.errors import ClawdbotError
 
 SCENARIOS: dict[str, Callable[[Effort], Awaitable[list[Comparison]]]] = {
     "gateway": gateway.run,
+    "sockets": sockets.run,
     "rpc": rpc.run,
     "turn": turn.run,
     "embeddings": embeddings.run,

@@ -37,7 +37,11 @@ async def run(effort: Effort) -> list[Comparison]:
 
 
 async def _compare(
-    durability: Durability, target: Target, effort: Effort, name: str = "", **sections: object
+    durability: Durability,
+    target: Target,
+    effort: Effort,
+    name: str = "",
+    **sections: dict[str, object],
 ) -> Comparison:
     messages = effort.count(COUNTS[durability])
     bare_port = free_port()
@@ -59,7 +63,10 @@ async def _compare(
 
 async def _compare_traced(share: float, target: Target, effort: Effort) -> Comparison:
     port = free_port()
-    telemetry = {"otlp_endpoint": f"http://127.0.0.1:{port}", "sample_ratio": share}
+    telemetry: dict[str, object] = {
+        "otlp_endpoint": f"http://127.0.0.1:{port}",
+        "sample_ratio": share,
+    }
     async with stack("relaxed") as elsewhere, elsewhere.process("bench.span_sink", str(port)):
         return await _compare(
             "relaxed", target, effort, f", {share:.0%} traced", telemetry=telemetry

@@ -91,7 +91,7 @@ class Stack:
 
 
 @asynccontextmanager
-async def stack(durability: Durability, **sections: object) -> AsyncIterator[Stack]:
+async def stack(durability: Durability, **sections: dict[str, object]) -> AsyncIterator[Stack]:
     """Start a broker on a free port and provision it.
 
     Args:
@@ -114,8 +114,10 @@ async def stack(durability: Durability, **sections: object) -> AsyncIterator[Sta
             yield Stack(directory, config, secrets)
 
 
-def _config(directory: Path, durability: Durability, more: Mapping[str, object]) -> Config:
-    sections = {
+def _config(
+    directory: Path, durability: Durability, more: Mapping[str, dict[str, object]]
+) -> Config:
+    sections: dict[str, dict[str, object]] = {
         "app": {"data_dir": directory, "port": free_port()},
         "models": {"directory": ROOT / "models"},
         "bus": {"url": f"nats://127.0.0.1:{free_port()}", "durability": durability},
@@ -126,7 +128,9 @@ def _config(directory: Path, durability: Durability, more: Mapping[str, object])
         # The limits are looked at and never reached: one client stands for all of them.
         "gateway": {"rates": dict.fromkeys(RATES, 1e9) | dict.fromkeys(BURSTS, 10**9)},
     }
-    return Config.model_validate({**sections, **more})
+    for name, keys in more.items():
+        sections[name] = {**sections.get(name, {}), **keys}
+    return Config.model_validate(sections)
 
 
 async def _until_ready(module: str, process: asyncio.subprocess.Process, log: Path) -> None:
