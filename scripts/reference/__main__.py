@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from clawdbot.gateway.adapters import openapi
 from scripts.reference import asyncapi, bus, cli, configuration, metrics
 from scripts.reference.sources import ROOT
 
@@ -17,6 +18,7 @@ DOCUMENTS: dict[str, Callable[[], str]] = {
     "cli.md": cli.document,
     "configuration.md": configuration.document,
     "metrics.md": metrics.document,
+    "openapi.yaml": openapi.document_text,
 }
 
 

@@ -94,6 +94,9 @@ class Door:
         self.screens.append(RequestKeys(self.claims, IDS))
 
     def app(self) -> Any:
+        return build_app(self.endpoints(), self.health.asgi, self.keeper)
+
+    def endpoints(self) -> Endpoints:
         key = WebhookKey(WEBHOOK_SECRET)
         tokens = Tokens(secret_keys(JWT_SECRET), Rules(), NothingRevoked())
         links = Links("", "/api/messages")
@@ -102,7 +105,7 @@ class Door:
         converse = Converse(accept, self.replies, self.patience)
         inspect = Inspect(self.inbox, self.replies, self.patience)
         tenant = Tenant("default")
-        endpoints = Endpoints(
+        return Endpoints(
             chat=ChatEndpoint(converse, tokens, self.limits, self.gate, links),
             status=StatusEndpoint(inspect, tokens, key, tenant),
             webhook=WebhookEndpoint(accept, key, tenant, self.limits, self.gate, links),
@@ -122,7 +125,6 @@ class Door:
             ),
             blobs=self.blobs,
         )
-        return build_app(endpoints, self.health.asgi, self.keeper)
 
     def _admission(self) -> Admission:
         policies = sender_policies(

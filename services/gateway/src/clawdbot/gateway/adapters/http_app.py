@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from fastapi import FastAPI
 from starlette.middleware.errors import ServerErrorMiddleware
 from starlette.requests import Request
+from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from clawdbot.gateway.adapters.blob_links import PATH as BLOBS_PATH
@@ -26,6 +27,8 @@ from clawdbot.gateway.adapters.endpoint_platform import PlatformEndpoint
 from clawdbot.gateway.adapters.endpoint_status import StatusEndpoint
 from clawdbot.gateway.adapters.endpoint_webhook import WebhookEndpoint
 from clawdbot.gateway.adapters.openai_routes import OpenAIEndpoints, openai_template
+from clawdbot.gateway.adapters.openapi import PATH as OPENAPI_PATH
+from clawdbot.gateway.adapters.openapi import load_document
 from clawdbot.gateway.adapters.pages import load_pages
 from clawdbot.gateway.adapters.problems import install_problem_handlers, on_bug
 from clawdbot.gateway.adapters.socket_asgi import SocketEndpoint
@@ -57,6 +60,20 @@ class Endpoints:
 
 def build_app(endpoints: Endpoints, health: HealthApp, keeper: Doorkeeper | None = None) -> ASGIApp:
     """Return the application, health included; without `keeper` no address is limited."""
+    app = build_routes(endpoints)
+    paths = {route.path for route in app.routes if isinstance(route, Route)}
+    fixed = {path for path in paths if "{" not in path} | {endpoints.messages_path, SOCKET_PATH}
+    shortcuts = _shortcuts(endpoints)
+    inside: ASGIApp = app
+    if keeper is not None:
+        inside = Doorway(app, keeper)
+        shortcuts = {where: Doorway(short, keeper) for where, short in shortcuts.items()}
+    template_of = _template(fixed, endpoints.messages_path)
+    return Edge(inside, health, template_of, shortcuts, endpoints.socket)
+
+
+def build_routes(endpoints: Endpoints) -> FastAPI:
+    """Return what is served over HTTP, but health."""
     # FastAPI's own telemetry switches itself on with a tracer provider and costs a third.
     app = FastAPI(
         openapi_url=None,
@@ -64,7 +81,7 @@ def build_app(endpoints: Endpoints, health: HealthApp, keeper: Doorkeeper | None
         telemetry={"tracing": False, "metrics": False},
     )
     install_problem_handlers(app)
-    pages = load_pages()
+    pages = load_pages() | {OPENAPI_PATH: load_document(endpoints.messages_path)}
     # Plain routes: the hot path needs neither dependency injection nor a response model.
     if endpoints.webhook is not None:
         app.add_route(endpoints.messages_path, endpoints.webhook.respond, methods=["POST"])
@@ -83,14 +100,7 @@ def build_app(endpoints: Endpoints, health: HealthApp, keeper: Doorkeeper | None
         app.add_route(BLOB_ROUTE, endpoints.blobs.respond, methods=["GET"])
     for path, page in pages.items():
         app.add_route(path, page.respond, methods=["GET"])
-    fixed = {endpoints.messages_path, CHAT_PATH, SOCKET_PATH, *pages, *endpoints.platforms}
-    template_of = _template(fixed, endpoints.messages_path)
-    shortcuts = _shortcuts(endpoints)
-    inside: ASGIApp = app
-    if keeper is not None:
-        inside = Doorway(app, keeper)
-        shortcuts = {where: Doorway(short, keeper) for where, short in shortcuts.items()}
-    return Edge(inside, health, template_of, shortcuts, endpoints.socket)
+    return app
 
 
 def _shortcuts(endpoints: Endpoints) -> dict[tuple[str, str], ASGIApp]:

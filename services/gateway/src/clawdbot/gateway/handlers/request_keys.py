@@ -6,7 +6,7 @@ from clawdbot.gateway.domain.idempotency import HEADER, ClaimedKey, KeyReused
 from clawdbot.gateway.domain.messages import Envelope, RequestKey, Submission, framed
 from clawdbot.gateway.ports.records import RecordStore
 from clawdbot.schema.deadline import Deadline
-from clawdbot.schema.errors import DeadlineExceeded, Unavailable
+from clawdbot.schema.errors import Unavailable
 from clawdbot.schema.ids import IdKey
 
 
@@ -36,10 +36,7 @@ class RequestKeys:
             return envelope
         holder = framed(submission.tenant, submission.channel, request.holder)
         place = self._ids.request(holder, request.key)
-        try:
-            revision = await self._claim(place, request, deadline)
-        except DeadlineExceeded as exc:
-            raise Unavailable("the key could not be claimed in time") from exc
+        revision = await self._claim(place, request, deadline)
         if not request.names_message:
             return envelope
         message = envelope.message
