@@ -62,7 +62,8 @@ def build_app(endpoints: Endpoints, health: HealthApp, keeper: Doorkeeper | None
     """Return the application, health included; without `keeper` no address is limited."""
     app = build_routes(endpoints)
     paths = {route.path for route in app.routes if isinstance(route, Route)}
-    fixed = {path for path in paths if "{" not in path} | {endpoints.messages_path, SOCKET_PATH}
+    fixed = {path for path in paths if "{" not in path} | set(endpoints.platforms)
+    fixed |= {endpoints.messages_path, SOCKET_PATH}
     shortcuts = _shortcuts(endpoints)
     inside: ASGIApp = app
     if keeper is not None:
