@@ -47,6 +47,7 @@ OTHERS = {
     "gateway.adapters.platforms.standard_webhooks": "",
     "gateway.adapters.platforms.teams": "",
     "gateway.adapters.platforms.telegram": "",
+    "gateway.adapters.platforms.wechat": "",
     "gateway.adapters.platforms.wecom": "",
     "gateway.adapters.platforms.whatsapp": "",
 }

@@ -8,7 +8,15 @@ from urllib.parse import urlencode
 
 import pytest
 
-from services.gateway.tests.platforms import dingtalk, discord, feishu, slack, telegram, wecom
+from services.gateway.tests.platforms import (
+    dingtalk,
+    discord,
+    feishu,
+    slack,
+    telegram,
+    wechat,
+    wecom,
+)
 from services.gateway.tests.platforms.samples import NOW, Samples, adapter_of
 
 
@@ -53,6 +61,7 @@ CASES: dict[str, tuple[Samples, bytes, bool]] = {
         dingtalk.message(conversationType=...),
         True,
     ),
+    "wechat, a follower and the account": (wechat.SAMPLES, wechat.message(), False),
     "wecom, a member and the app": (wecom.SAMPLES, wecom.message(), False),
 }
 
