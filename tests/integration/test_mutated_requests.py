@@ -111,7 +111,7 @@ def openai_target() -> Target:
 class Fortress:
     """The whole application with an account of every platform, and its targets."""
 
-    def __init__(self, directory: Path, client: httpx.AsyncClient) -> None:
+    def __init__(self, directory: Path) -> None:
         self.door = Door()
         self.door.clock = lambda: NOW
         self.door.patience = replace(self.door.patience, chat_s=0.001, tick_s=0.001)
@@ -121,6 +121,7 @@ class Fortress:
         ]
         for samples in self.samples:
             account = account_of(samples, directory)
+            client = httpx.AsyncClient(transport=httpx.MockTransport(keys_alone(samples)))
             adapter = adapter_of(samples, directory, client)
             self.door.connections.append(Connection(account, adapter))
             self.targets.append(platform_target(samples))
@@ -168,10 +169,16 @@ async def status_of(app: Any, call: Call) -> int:
 
 @pytest.fixture
 def fortress(tmp_path: Path) -> Fortress:
-    def unreachable(_: httpx.Request) -> httpx.Response:
-        raise AssertionError("a request alone must not make us call anybody")
+    return Fortress(tmp_path)
 
-    return Fortress(tmp_path, httpx.AsyncClient(transport=httpx.MockTransport(unreachable)))
+
+def keys_alone(samples: Samples) -> Callable[[httpx.Request], httpx.Response]:
+    def answer(request: httpx.Request) -> httpx.Response:
+        if str(request.url) != samples.keys_url:
+            raise AssertionError("a request alone must not make us call anybody")
+        return samples.api(request)
+
+    return answer
 
 
 @contextmanager

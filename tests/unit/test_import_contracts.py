@@ -37,6 +37,7 @@ OTHERS = {
     "gateway.adapters.webhook": "",
     "gateway.adapters.chat": "",
     "gateway.adapters.platforms.dingtalk": "",
+    "gateway.adapters.platforms.botframework": "",
     "gateway.adapters.platforms.discord": "",
     "gateway.adapters.platforms.feishu": "",
     "gateway.adapters.platforms.github": "",

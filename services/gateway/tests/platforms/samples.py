@@ -56,6 +56,9 @@ class Samples:
     """Whether a handshake has no signature, so that bodies are read to tell."""
     window_s: float | None = None
     """Age, and time ahead, beyond which a signed request is refused; None when nothing is dated."""
+    keys_url: str = ""
+    """Where `api` publishes what requests are signed with: all that a request alone may have us ask
+    for."""
     failure_status: int = 503
     """Status when a message cannot be kept; another one where the platform does not try again."""
     garbage_status: frozenset[int] = frozenset({200})

@@ -20,7 +20,12 @@ from clawdbot.gateway.adapters import metrics
 from clawdbot.gateway.adapters.body import BodyLimits, Gate, read_body
 from clawdbot.gateway.adapters.doorway import vouch
 from clawdbot.gateway.adapters.platforms.connections import Connection
-from clawdbot.gateway.adapters.platforms.interface import FollowsUp, PlatformMessage, Received
+from clawdbot.gateway.adapters.platforms.interface import (
+    FollowsUp,
+    LooksUpKeys,
+    PlatformMessage,
+    Received,
+)
 from clawdbot.gateway.adapters.platforms.requests import HTTPAnswer, RawRequest, Verified
 from clawdbot.gateway.adapters.platforms.submissions import submission_of
 from clawdbot.gateway.adapters.problems import problem_response
@@ -92,6 +97,8 @@ class PlatformEndpoint:
         adapter = self.connection.adapter
         raw = _raw(request, self.public_url)
         adapter.admit(raw)
+        if isinstance(adapter, LooksUpKeys):
+            await adapter.look_up(raw)
         longest = min(self.limits.max_bytes, adapter.limits.body_bytes)
         limits = replace(self.limits, max_bytes=longest).unverified()
         body = await read_body(request, limits, self.gate)

@@ -78,6 +78,20 @@ class PublishedKeys:
             raise Unavailable("the keys of the identity provider were not fetched yet")
         return self._keys.get(key_id)
 
+    def known(self, key_id: str) -> VerifyingKey | None:
+        """Return the key that `key_id` names, if it was fetched."""
+        return None if self._keys is None else self._keys.get(key_id)
+
+    async def keep_fresh(self, max_age_s: float) -> None:
+        """Fetch when that is longer ago; for those who let nothing `run`."""
+        if self._is_older(max_age_s):
+            async with self._fetching:
+                if self._is_older(max_age_s):
+                    await self.fetch()
+
+    def _is_older(self, max_age_s: float) -> bool:
+        return self._now() - self._tried_at >= (RETRY_S if self._failure else max_age_s)
+
     async def run(self, *, refresh_s: float) -> None:
         """Keep fetching until cancelled, every `refresh_s`; sooner after a failure."""
         while True:
@@ -105,7 +119,7 @@ class PublishedKeys:
         try:
             async with asyncio.timeout(self._timeout_s):
                 raw = await self._read()
-            self._keys = public_keys(raw, self._algorithm, ignores_others=True)
+            self._keys = self.parse(raw)
         except (httpx.HTTPError, httpx.InvalidURL, TimeoutError, ValueError) as exc:
             reason = str(exc) if isinstance(exc, ValueError) else type(exc).__name__
             self._failure = f"{self._url} gives no keys: {reason}"
@@ -115,6 +129,14 @@ class PublishedKeys:
         finally:
             self._tried_at = self._now()
         metrics.key_fetches.labels("failed" if self._failure else "fetched").inc()
+
+    def parse(self, raw: bytes) -> KeySet:
+        """Return the keys in a set; who needs more of it than keys looks for that here.
+
+        Raises:
+            ValueError: it has none that can be used.
+        """
+        return public_keys(raw, self._algorithm, ignores_others=True)
 
     async def _read(self) -> bytes:
         # Uncompressed, so that the bound holds for what arrives and for what is read.

@@ -193,6 +193,22 @@ class ServesBelow(Protocol):
 
 
 @runtime_checkable
+class LooksUpKeys(Protocol):
+    """An adapter whose platform signs with keys that it publishes."""
+
+    async def look_up(self, request: RawRequest) -> None:
+        """Have at hand what `verify` needs for `request`, whose body is still empty.
+
+        Asked after `admit`, for whoever sends: what is fetched is bounded, and kept.
+
+        Raises:
+            Unauthenticated: it cannot be authentic.
+            Unavailable: nothing could be fetched yet.
+        """
+        ...
+
+
+@runtime_checkable
 class FollowsUp(Protocol):
     """An adapter that has something to do at the platform before it answers a request."""
 

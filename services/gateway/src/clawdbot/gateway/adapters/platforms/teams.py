@@ -23,6 +23,7 @@ from dataclasses import replace
 import httpx
 
 from clawdbot.gateway.adapters.fields import read_fields
+from clawdbot.gateway.adapters.platforms.activities import BOT, MESSAGE, Activity, Kind
 from clawdbot.gateway.adapters.platforms.api import APIRequest, PlatformAPI
 from clawdbot.gateway.adapters.platforms.interface import (
     Account,
@@ -36,7 +37,6 @@ from clawdbot.gateway.adapters.platforms.interface import (
 )
 from clawdbot.gateway.adapters.platforms.keys import Keys, SecretRule
 from clawdbot.gateway.adapters.platforms.requests import HTTPAnswer, RawRequest, Verified, refused
-from clawdbot.gateway.adapters.platforms.teams_activities import BOT, MESSAGE, Activity, Kind
 from clawdbot.gateway.adapters.strict_json import parse_object
 from clawdbot.gateway.domain.messages import ReplyPart
 from clawdbot.gateway.domain.splitting import TextLimit, Unit
