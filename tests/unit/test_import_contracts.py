@@ -49,6 +49,7 @@ OTHERS = {
     "gateway.adapters.platforms.teams": "",
     "gateway.adapters.platforms.telegram": "",
     "gateway.adapters.platforms.wechat": "",
+    "gateway.adapters.platforms.twilio": "",
     "gateway.adapters.platforms.wecom": "",
     "gateway.adapters.platforms.whatsapp": "",
 }

@@ -55,6 +55,7 @@ from clawdbot.runtime.telemetry import tracing
 from clawdbot.schema.ids import IdKey, Tenant
 from clawdbot.schema.messages import InboundMessage, OutboundMessage, ReplyKind, ReplyMetadata
 from clawdbot.schema.senders import Sender
+from services.gateway.tests.platforms.samples import PUBLIC_URL
 
 WEBHOOK_SECRET = b"a shared secret of the webhook"
 JWT_SECRET = b"a secret of at least thirty-two bytes"
@@ -135,7 +136,7 @@ class Door:
     def _platforms(self, accept: Accept) -> dict[str, PlatformEndpoint]:
         receive = Receive(accept, SealedAddresses(b"k" * 32))
         return {
-            path: PlatformEndpoint(connection, receive, "", BodyLimits(), now=self.clock)
+            path: PlatformEndpoint(connection, receive, PUBLIC_URL, BodyLimits(), now=self.clock)
             for connection in self.connections
             for path in connection.paths
         }

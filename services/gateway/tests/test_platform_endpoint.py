@@ -34,6 +34,7 @@ from clawdbot.schema.deadline import Deadline
 from clawdbot.schema.errors import Unavailable
 from clawdbot.schema.ids import Channel, Tenant
 from clawdbot.schema.messages import Attachment, InboundMessage
+from services.gateway.tests.platforms.samples import PUBLIC_URL
 
 KEY = {"X-Key": "let me in"}
 
@@ -242,7 +243,7 @@ async def test_the_url_is_the_configured_one_whatever_host_says(parrot, client) 
     headers = {"Host": "evil.example", "X-Forwarded-Host": "evil.example"}
     await client.post("/webhooks/parrot?a=1", content=batch("hi"), headers=headers)
 
-    assert parrot.seen[0].url == "/webhooks/parrot?a=1"
+    assert parrot.seen[0].url == f"{PUBLIC_URL}/webhooks/parrot?a=1"
 
 
 @pytest.mark.parametrize(
