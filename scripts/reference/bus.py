@@ -10,6 +10,7 @@ from clawdbot.schema.ids import Channel
 from clawdbot.schema.permissions import TABLE, Permission
 from clawdbot.schema.streams import (
     BUCKETS,
+    CONNECTIONS,
     INBOUND,
     OBJECT_STORE,
     OUTBOUND,
@@ -92,6 +93,8 @@ def _buckets() -> str:
 def _bucket_row(bucket: Bucket) -> tuple[str, ...]:
     is_lease = bucket in (leases(INBOUND), leases(OUTBOUND))
     lives = "`bus.lease_ttl_s`" if is_lease else _age(bucket.ttl)
+    if bucket is CONNECTIONS:
+        lives += ", or `bus.lease_ttl_s` if shorter"
     return code(bucket.name), bucket.owner, bucket.storage.value, lives, bucket.purpose
 
 
@@ -121,6 +124,8 @@ def _list(subjects: tuple[str, ...]) -> str:
 def _age(age: timedelta | None) -> str:
     if age is None:
         return "for ever"
+    if age < timedelta(hours=1):
+        return f"{age // timedelta(seconds=1)} s"
     if age > timedelta(days=1):
         return f"{age.days} days"
     return f"{age // timedelta(hours=1)} h"

@@ -28,6 +28,7 @@ from clawdbot.gateway.adapters.openai_entrance import Entrance
 from clawdbot.gateway.adapters.openai_routes import OpenAIEndpoints
 from clawdbot.gateway.adapters.platforms.addresses import SealedAddresses
 from clawdbot.gateway.adapters.platforms.connections import Connection
+from clawdbot.gateway.adapters.platforms.intake import Intake
 from clawdbot.gateway.adapters.records import Links
 from clawdbot.gateway.adapters.revocations import NothingRevoked
 from clawdbot.gateway.adapters.sender_policies import sender_policies
@@ -136,7 +137,9 @@ class Door:
     def _platforms(self, accept: Accept) -> dict[str, PlatformEndpoint]:
         receive = Receive(accept, SealedAddresses(b"k" * 32))
         return {
-            path: PlatformEndpoint(connection, receive, PUBLIC_URL, BodyLimits(), now=self.clock)
+            path: PlatformEndpoint(
+                Intake(connection, receive), PUBLIC_URL, BodyLimits(), now=self.clock
+            )
             for connection in self.connections
             for path in connection.paths
         }

@@ -175,6 +175,7 @@ class Replicas:
             message_id=message.message_id,
             content=text,
             part=part,
+            reply_to=message.reply_to,
             created_at_ms=message.accepted_at_ms,
         )
         where = subjects.outbound(
@@ -191,9 +192,14 @@ def soon() -> Deadline:
 
 
 @asynccontextmanager
-async def replicas(directory: Path, **limits: Any) -> AsyncIterator[Replicas]:
+async def replicas(
+    directory: Path,
+    platforms: dict[str, Any] | None = None,
+    secrets: dict[str, bytes] | None = None,
+    **limits: Any,
+) -> AsyncIterator[Replicas]:
     """Provision a broker; gateways are started by the test, and ended here."""
-    async with local_bus(directory) as local:
+    async with local_bus(directory, platforms=platforms or {}) as local:
         private = Ed25519PrivateKey.generate().private_bytes(
             Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()
         )
@@ -203,13 +209,14 @@ async def replicas(directory: Path, **limits: Any) -> AsyncIterator[Replicas]:
             "jwt_secret": JWT_SECRET,
             "id_key": b"0123456789abcdef",
             "principal_private_key": private,
+            **(secrets or {}),
         }.items():
             (local.secrets.directory / name).write_bytes(value)
         document = {
             "app": {"data_dir": str(directory)},
             "bus": {"url": local.config.bus.url, "lease_ttl_s": 1.5, "ack_wait_s": 1.5},
             "ops": {"health_ports": {"gateway": 0}, "log_format": "json"},
-            "platforms": {"socket": {"enabled": True}},
+            "platforms": {"socket": {"enabled": True}, **(platforms or {})},
             "gateway": limits,
         }
         config = directory / "config.yaml"

@@ -10,8 +10,8 @@ import httpx
 import pytest
 import pytest_asyncio
 
-from clawdbot.gateway.adapters.endpoint_platform import PLACES
 from clawdbot.gateway.adapters.platforms.connections import Connection
+from clawdbot.gateway.adapters.platforms.intake import PLACES
 from clawdbot.gateway.adapters.platforms.interface import (
     Account,
     AccountSettings,

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from clawdbot.schema.ids import Channel, token
+from clawdbot.schema.streams import CONNECTION_TTL
 
 PLATFORM_NAME = re.compile(r"[a-z0-9_]{1,31}")
 """Without a hyphen, which joins platform and account to the name of a channel."""
@@ -137,6 +138,9 @@ class PlatformAccount(BaseModel):
     """The platform's own ids of people who need no code."""
     identity_links: bool = False
     """Whether its senders can be linked to those of other channels (`clawdbot senders link`)."""
+    connection: Literal["webhook", "socket"] = "webhook"
+    """Who calls whom: the platform a webhook of ours, or we the platform, which takes no public
+    address. With `socket` the account has no webhook."""
 
     @model_validator(mode="after")
     def _somebody_is_let_in(self) -> PlatformAccount:
@@ -369,6 +373,14 @@ class BusSettings(Section):
 
     With the back-off between them, 8 are about half a minute: a service can restart meanwhile.
     """
+
+    @property
+    def connection_ttl_s(self) -> float:
+        """How long a dead gateway keeps the connection to a platform.
+
+        People wait meanwhile, so that it is bounded whatever `lease_ttl_s` says.
+        """
+        return min(self.lease_ttl_s, CONNECTION_TTL.total_seconds())
 
 
 class Telemetry(Section):

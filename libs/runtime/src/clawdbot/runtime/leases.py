@@ -88,7 +88,7 @@ async def open_bucket(bus: Bus, bucket: Bucket) -> KeyValue:
 
 
 class Leases:
-    """Leases on conversations, in a bucket whose entries vanish unless renewed."""
+    """Leases on conversations, or whatever, in a bucket whose entries vanish unless renewed."""
 
     def __init__(self, bucket: KeyValue, owner: str, ttl_s: float) -> None:
         self._bucket = bucket

@@ -33,6 +33,7 @@ from clawdbot.schema.permissions import PROVISIONER
 from clawdbot.schema.streams import (
     AUDIT,
     BUCKETS,
+    CONNECTIONS,
     INBOUND,
     OBJECT_STREAM,
     OUTBOUND,
@@ -145,6 +146,8 @@ def _stream_config(stream: Stream, replicas: int) -> StreamConfig:
 def _bucket_config(bucket: Bucket, config: Config) -> StreamConfig:
     is_lease = bucket.name in {leases(stream).name for stream in (INBOUND, OUTBOUND)}
     ttl_s = config.bus.lease_ttl_s if is_lease else _seconds(bucket.ttl)
+    if bucket is CONNECTIONS:
+        ttl_s = config.bus.connection_ttl_s
     return StreamConfig(
         name=bucket.stream,
         description=bucket.purpose,

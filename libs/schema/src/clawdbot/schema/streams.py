@@ -165,7 +165,17 @@ PAIRING = Bucket(
 IDEMPOTENCY = Bucket(
     "idempotency", "gateway", Storage.FILE, timedelta(hours=24), "keys of API requests"
 )
+CONNECTION_TTL = timedelta(seconds=8)
+"""People wait while a dead gateway keeps a connection: another one has it within 15 seconds."""
+CONNECTIONS = Bucket(
+    "connections",
+    "gateway",
+    Storage.FILE,
+    CONNECTION_TTL,
+    "which gateway holds the connection to which account; entries vanish unless renewed",
+)
 BUCKETS = (
+    CONNECTIONS,
     leases(INBOUND),
     progress(INBOUND),
     leases(OUTBOUND),

@@ -25,6 +25,7 @@ from clawdbot.gateway.adapters.bus_inference import BusInference
 from clawdbot.gateway.adapters.bus_memory import BusConversations
 from clawdbot.gateway.adapters.bus_replies import BusReplies
 from clawdbot.gateway.adapters.callback import HTTPCallback
+from clawdbot.gateway.adapters.connectors import connect_accounts
 from clawdbot.gateway.adapters.endpoint_blob import BlobEndpoint
 from clawdbot.gateway.adapters.endpoint_chat import ChatEndpoint
 from clawdbot.gateway.adapters.endpoint_conversations import ConversationsEndpoint
@@ -42,6 +43,7 @@ from clawdbot.gateway.adapters.platforms.addresses import SealedAddresses
 from clawdbot.gateway.adapters.platforms.connections import Connection, PlatformSender, connect
 from clawdbot.gateway.adapters.platforms.delivery_records import BucketDeliveryRecords
 from clawdbot.gateway.adapters.platforms.files import PlatformFiles
+from clawdbot.gateway.adapters.platforms.intake import Intake
 from clawdbot.gateway.adapters.platforms.registry import configured, load
 from clawdbot.gateway.adapters.presented import Presented
 from clawdbot.gateway.adapters.rate_exchange import RateExchange
@@ -136,7 +138,9 @@ async def run(config: Config) -> None:
         admission = await _admission(runtime, settings, chats.connections)
         keys = await _request_keys(runtime)
         guards = Guards(rates, admission, tokens, _doorkeeper(runtime, rates), keys)
-        endpoints = _endpoints(runtime, settings, chats, guards)
+        accept = _accept(runtime, settings, guards)
+        intakes = _intakes(runtime.secrets, accept, chats)
+        endpoints = _endpoints(runtime, settings, accept, guards, intakes)
         fetch = MeasuredFetch(_fetch_file(runtime, settings, chats.connections))
         await runtime.respond(FETCH_ATTACHMENT, fetch, concurrency=FETCHES)
         app = build_app(endpoints, runtime.health.asgi, guards.keeper)
@@ -144,6 +148,7 @@ async def run(config: Config) -> None:
         server = await runtime.enter(HTTPServer.open(app, listening))
         runtime.spawn(server.tick(), name="http-tick")
         await _serve_sockets(runtime, settings.socket, listening, endpoints.socket)
+        await connect_accounts(runtime, intakes)
         await runtime.until_stopped()
 
 
@@ -262,32 +267,50 @@ async def _request_keys(runtime: Runtime) -> RequestKeys:
     return RequestKeys(claims, _key(runtime.secrets, secrets.ID_KEY, IdKey))
 
 
-def _endpoints(
-    runtime: Runtime,
-    settings: Settings,
-    chats: Chats,
-    guards: Guards,
-) -> Endpoints:
-    patience = Patience(
+def _patience(settings: Settings) -> Patience:
+    return Patience(
         publish_s=settings.publish_timeout_s,
         turn_s=settings.turn_deadline_s,
         chat_s=settings.chat_timeout_s,
     )
+
+
+def _deciding(runtime: Runtime) -> PrincipalSigner:
+    signing = partial(PrincipalSigner, ttl_s=DECISION_TTL_S)
+    return _key(runtime.secrets, secrets.PRINCIPAL_PRIVATE, signing)
+
+
+def _accept(runtime: Runtime, settings: Settings, guards: Guards) -> Accept:
+    """Return what every way in passes."""
+    inbox = BusInbox(runtime.bus, _signer(runtime, settings))
+    decisions = BusDecisions(runtime.bus, _deciding(runtime))
+    controls = Controls(inbox, decisions, BusStopSignals(runtime.bus))
+    return Accept(
+        UncrowdedInbox(inbox, keeping_of(settings.rates)),
+        _key(runtime.secrets, secrets.ID_KEY, IdKey),
+        _patience(settings),
+        screens=(RateScreen(guards.rates), guards.admission, guards.request_keys, controls),
+    )
+
+
+def _intakes(found: Secrets, accept: Accept, chats: Chats) -> list[Intake]:
+    if not chats.connections:
+        return []
+    receive = Receive(accept, _key(found, secrets.REPLY, SealedAddresses), chats.live)
+    return [Intake(connection, receive) for connection in chats.connections]
+
+
+def _endpoints(
+    runtime: Runtime,
+    settings: Settings,
+    accept: Accept,
+    guards: Guards,
+    intakes: list[Intake],
+) -> Endpoints:
+    patience = _patience(settings)
     blob_links = _blob_links(runtime.secrets, settings)
     inbox = BusInbox(runtime.bus, _signer(runtime, settings))
     replies = BusReplies(runtime.bus, blob_links)
-    deciding = _key(
-        runtime.secrets,
-        secrets.PRINCIPAL_PRIVATE,
-        partial(PrincipalSigner, ttl_s=DECISION_TTL_S),
-    )
-    controls = Controls(inbox, BusDecisions(runtime.bus, deciding), BusStopSignals(runtime.bus))
-    accept = Accept(
-        UncrowdedInbox(inbox, keeping_of(settings.rates)),
-        _key(runtime.secrets, secrets.ID_KEY, IdKey),
-        patience,
-        screens=(RateScreen(guards.rates), guards.admission, guards.request_keys, controls),
-    )
     webhook_key = _webhook_key(runtime.secrets, settings)
     limits, tokens = BodyLimits(settings.max_body_bytes, settings.body_timeout_s), guards.tokens
     links = Links(settings.public_url, settings.messages_path)
@@ -307,7 +330,7 @@ def _endpoints(
             links,
             Ages(settings.webhook_max_age_s),
         )
-    platforms = _platforms(runtime.secrets, settings, accept, chats)
+    platforms = _platforms(settings, intakes)
     # The same gate: both are people and programs that wait for an answer.
     ids = _key(runtime.secrets, secrets.ID_KEY, IdKey)
     callers = Callers(guards.rates, waiting_of(settings.rates), ids)
@@ -317,7 +340,7 @@ def _endpoints(
         open_door(runtime, settings.limits, accept, tokens, guards.keeper, blob_links)
     )
     blobs = BlobEndpoint(_blobs(runtime, settings), blob_links, Gate(DOWNLOADS), DOWNLOAD_S)
-    memory = BusConversations(runtime.bus, deciding)
+    memory = BusConversations(runtime.bus, _deciding(runtime))
     own = OwnConversations(memory, accept.envelope, guards.admission, accept.conversation)
     return Endpoints(
         chat,
@@ -332,18 +355,15 @@ def _endpoints(
     )
 
 
-def _platforms(
-    found: Secrets, settings: Settings, accept: Accept, chats: Chats
-) -> dict[str, PlatformEndpoint]:
-    if not chats.connections:
-        return {}
-    receive = Receive(accept, _key(found, secrets.REPLY, SealedAddresses), chats.live)
+def _platforms(settings: Settings, intakes: list[Intake]) -> dict[str, PlatformEndpoint]:
+    """Serve the webhooks of the accounts that have one."""
     limits = BodyLimits(settings.max_body_bytes, settings.body_timeout_s)
     return {
         path: endpoint
-        for connection in chats.connections
-        for endpoint in (PlatformEndpoint(connection, receive, settings.public_url, limits),)
-        for path in connection.paths
+        for intake in intakes
+        if not intake.connection.account.connects
+        for endpoint in (PlatformEndpoint(intake, settings.public_url, limits),)
+        for path in intake.connection.paths
     }
 
 

@@ -59,3 +59,19 @@ fetches = Counter(
     "Files that came with messages and were asked for; outcome is inline, blob or the error's code",
     ["outcome"],
 )
+connections = Gauge(
+    "clawdbot_gateway_connections",
+    "Whether this process is connected for a channel that does not come in by webhook",
+    ["channel"],
+)
+connections_ended = Counter(
+    "clawdbot_gateway_connections_ended_total",
+    "Connections to platforms that ended or failed, by channel; reason is closed by the platform, "
+    "hold_lost, or the error's code",
+    ["channel", "reason"],
+)
+connection_events = Counter(
+    "clawdbot_gateway_connection_events_total",
+    "Events that came over connections to platforms, by channel; outcome is kept or refused",
+    ["channel", "outcome"],
+)

@@ -7,7 +7,8 @@ The core calls, in this order: `admit` (headers only), `verify` (exact bytes), `
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
 
@@ -238,6 +239,41 @@ class LocatesFiles(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class Event:
+    """What a platform says over a connection that we opened."""
+
+    payload: bytes = field(repr=False)
+    """What `read` takes: the body that the platform's webhook would have had."""
+    acknowledge: Callable[[HTTPAnswer], Awaitable[None]]
+    """Tells the platform that all is kept, and what it would have been answered."""
+    refuse: Callable[[], Awaitable[None]]
+    """Goes on without it: it is over a limit. A platform that sends again on its own may do so."""
+
+
+@runtime_checkable
+class Connects(Protocol):
+    """An adapter that can ask the platform for its events instead of being called.
+
+    `verify` and `admit` are not asked then: whom we connected to is who speaks.
+    """
+
+    def connect(self) -> AbstractAsyncContextManager[AsyncIterator[Event]]:
+        """Be connected while the context lasts; inside, yield events in the platform's order.
+
+        Entered once the platform has taken us. The next event is asked for after the one before
+        was acknowledged or refused, and what was neither comes again, over this or a later
+        connection. The adapter notices when the other side has fallen silent; the iterator ends
+        when the platform ends the connection in peace. Leaving takes no acknowledgement back.
+
+        Raises:
+            Overloaded: not before `retry_after_s`.
+            Unavailable: it may work later.
+            Rejected: it never will until somebody does something: a revoked token.
+        """
+        ...
+
+
 class AccountSettings(BaseModel):
     """Keys of an account in `config.yaml`, beside `tenant`; no secrets."""
 
@@ -267,6 +303,8 @@ class Account(Generic[S]):
     allowed: frozenset[str] = frozenset()
     may_link: bool = False
     """Who is let in, and whether they can be linked; none of the adapter's business."""
+    connects: bool = False
+    """Whether we connect to the platform; then there is no webhook, nor its secrets."""
 
 
 @dataclass(frozen=True)
@@ -281,3 +319,5 @@ class Platform(Generic[S]):
     vouches_for_senders: bool = False
     """Whether whoever signs is a program of the operator's own, which lets in whom it wants: then
     everybody is let in where the configuration says nothing, instead of those who are paired."""
+    connects: bool = False
+    """Whether its adapters are `Connects`."""

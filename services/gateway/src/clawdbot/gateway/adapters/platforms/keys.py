@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Literal
 
 from clawdbot.runtime.config import ConfigError
 from clawdbot.runtime.secrets import Secrets
@@ -16,6 +17,8 @@ class SecretRule:
     what: str
     min_bytes: int = 16
     is_required: bool = True
+    only_for: Literal["webhook", "socket"] | None = None
+    """The one way in that takes it; accounts with the other one have no such secret."""
 
 
 class Keys:

@@ -69,10 +69,11 @@ def configured(
             channel=channel,
             url=_url(public_url, name, account),
             settings=_settings(f"platforms.{name}.accounts.{account}", section, known[name]),
-            keys=_keys(secrets, f"{name}_{account}", known[name]),
+            keys=_keys(secrets, f"{name}_{account}", known[name], section.connection),
             rule=_rule(section, known[name]),
             allowed=frozenset(section.allowed),
             may_link=section.identity_links,
+            connects=_connects(f"platforms.{name}.accounts.{account}", section, known[name]),
         )
         for name, account, channel in platforms.channels()
         for section in (platforms.chat[name].accounts[account],)
@@ -144,9 +145,19 @@ def _rule(section: PlatformAccount, platform: Platform[Any]) -> SenderRule:
     return SenderRule.OPEN if platform.vouches_for_senders else SenderRule.PAIRING
 
 
-def _keys(secrets: Secrets, prefix: str, platform: Platform[Any]) -> dict[str, Keys]:
+def _connects(where: str, section: PlatformAccount, platform: Platform[Any]) -> bool:
+    if section.connection == "socket" and not platform.connects:
+        raise ConfigError(f"{where}.connection: this platform has webhooks only")
+    return section.connection == "socket"
+
+
+def _keys(
+    secrets: Secrets, prefix: str, platform: Platform[Any], connection: str
+) -> dict[str, Keys]:
     found = {
-        rule.what: read_keys(secrets, f"{prefix}_{rule.what}", rule) for rule in platform.secrets
+        rule.what: read_keys(secrets, f"{prefix}_{rule.what}", rule)
+        for rule in platform.secrets
+        if rule.only_for in (None, connection)
     }
     return {what: keys for what, keys in found.items() if keys is not None}
 

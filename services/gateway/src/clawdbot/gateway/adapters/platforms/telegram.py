@@ -1,4 +1,4 @@
-"""Telegram: a bot of the Bot API behind a webhook.
+"""Telegram: a bot of the Bot API, behind a webhook or by long polling.
 
 The header `X-Telegram-Bot-Api-Secret-Token` is the `secret_token` that setWebhook was given;
 nothing is signed, nothing is dated (an update may be a day old), and any 2xx ends the redeliveries.
@@ -19,7 +19,8 @@ from __future__ import annotations
 
 import hmac
 import re
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AbstractAsyncContextManager
 from typing import Annotated, Any
 
 import httpx
@@ -34,6 +35,7 @@ from clawdbot.gateway.adapters.platforms.interface import (
     AccountSettings,
     Address,
     Capabilities,
+    Event,
     Limits,
     Platform,
     PlatformMessage,
@@ -42,6 +44,7 @@ from clawdbot.gateway.adapters.platforms.interface import (
 from clawdbot.gateway.adapters.platforms.keys import SecretRule
 from clawdbot.gateway.adapters.platforms.requests import HTTPAnswer, RawRequest, Verified, refused
 from clawdbot.gateway.adapters.platforms.telegram_errors import Migrated, NotModified, judge
+from clawdbot.gateway.adapters.platforms.telegram_polling import Polling, judge_poll
 from clawdbot.gateway.adapters.platforms.telegram_update import (
     SCHEME,
     Id,
@@ -97,7 +100,7 @@ class Target(Body):
 
 
 class Telegram:
-    """The adapter of one bot; a `PlatformAdapter` that is `Editing` and `ShowsTyping`."""
+    """The adapter of one bot; a `PlatformAdapter`, `Editing`, `ShowsTyping`, and `Connects`."""
 
     methods = frozenset({"POST"})
     limits = Limits(TextLimit(MAX_TEXT_UNITS, Unit.UTF16))
@@ -106,13 +109,17 @@ class Telegram:
 
     def __init__(self, account: Account[TelegramSettings], client: httpx.AsyncClient) -> None:
         settings = account.settings
-        self._secrets = [_checked_secret(value) for value in account.keys[WEBHOOK_SECRET]]
+        # Without a webhook there is none, and no request is authentic.
+        secrets = account.keys.get(WEBHOOK_SECRET) or ()
+        self._secrets = [_checked_secret(value) for value in secrets]
         self._own_ids = frozenset(_bot_id(value) for value in account.keys[BOT_TOKEN])
         self._root = f"/bot{account.keys[BOT_TOKEN].text}"
         self._username = settings.bot_username.removeprefix("@").lower()
         self._api_base = settings.api_base
         self._answers_channels = settings.channel_posts
         self._api = PlatformAPI(client, account.platform, settings.api_base, judge)
+        polled = PlatformAPI(client, account.platform, settings.api_base, judge_poll)
+        self._polling = Polling(polled, self._root)
 
     def admit(self, request: RawRequest) -> None:
         """See `PlatformAdapter.admit`: the header is the secret."""
@@ -125,6 +132,10 @@ class Telegram:
         """See `PlatformAdapter.verify`."""
         self.admit(request)
         return Verified(request, request.body)
+
+    def connect(self) -> AbstractAsyncContextManager[AsyncIterator[Event]]:
+        """See `Connects.connect`; by long polling."""
+        return self._polling.open()
 
     def read(self, verified: Verified) -> Received:
         """See `PlatformAdapter.read`; edits and all that nobody said are only acknowledged."""
@@ -247,7 +258,11 @@ class Telegram:
 PLATFORM = Platform(
     TelegramSettings,
     Telegram,
-    (SecretRule(WEBHOOK_SECRET), SecretRule(BOT_TOKEN, min_bytes=MIN_TOKEN_BYTES)),
+    (
+        SecretRule(WEBHOOK_SECRET, only_for="webhook"),
+        SecretRule(BOT_TOKEN, min_bytes=MIN_TOKEN_BYTES),
+    ),
+    connects=True,
 )
 
 
