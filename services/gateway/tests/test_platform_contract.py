@@ -217,7 +217,7 @@ def test_a_missing_blank_or_short_secret_is_refused_by_name(
     samples, tmp_path: Path, value: bytes | None
 ) -> None:
     platform = load([samples.platform])[samples.platform]
-    required = [rule for rule in platform.secrets if rule.is_required]
+    required = [rule for rule in platform.secrets if rule.is_required and rule.only_for != "socket"]
     for rule in required:
         others = {what: text for what, text in samples.secrets.items() if what != rule.what}
         given = {} if value is None else {rule.what: value}

@@ -1,5 +1,7 @@
 """Slack: Events API and slash commands in, `chat.postMessage` and `response_url` out.
 
+What comes in comes to a request URL, as told here, or over Socket Mode (`slack_socket`).
+
 In: `X-Slack-Signature` is `v0=` and the hex HMAC-SHA256 of `v0:<timestamp>:<body>` under the
 signing secret, five minutes both ways ("Verifying requests from Slack", slack_sdk's
 SignatureVerifier). Slack wants an answer within 3 s and sends an event again at once, after 1 and
@@ -20,6 +22,8 @@ from __future__ import annotations
 import hashlib
 import hmac
 import uuid
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from typing import Literal
 from urllib.parse import urlencode
@@ -36,6 +40,7 @@ from clawdbot.gateway.adapters.platforms.interface import (
     AccountSettings,
     Address,
     Capabilities,
+    Event,
     Limits,
     Platform,
     PlatformMessage,
@@ -57,6 +62,7 @@ from clawdbot.gateway.adapters.platforms.slack_payloads import (
     is_direct,
     said,
 )
+from clawdbot.gateway.adapters.platforms.slack_socket import SocketMode
 from clawdbot.gateway.adapters.strict_json import parse_object
 from clawdbot.gateway.domain.deliveries import SendTraits
 from clawdbot.gateway.domain.messages import ReplyPart
@@ -66,7 +72,7 @@ from clawdbot.schema.errors import InvalidMessage, Rejected
 from clawdbot.schema.messages import Attachment
 
 TIMESTAMP, SIGNATURE = "x-slack-request-timestamp", "x-slack-signature"
-SIGNING_SECRET, BOT_TOKEN = "signing_secret", "bot_token"
+SIGNING_SECRET, BOT_TOKEN, APP_TOKEN = "signing_secret", "bot_token", "app_token"
 MAX_AGE_S = 300.0
 MAX_TEXT_CHARS = 3_900
 """Slack advises 4,000 and cuts at 40,000; escaping makes a character five at most."""
@@ -97,10 +103,12 @@ class Slack:
 
     def __init__(self, account: Account[SlackSettings], client: httpx.AsyncClient) -> None:
         settings = account.settings
-        self._keys = account.keys[SIGNING_SECRET]
+        # Without a request URL there is none, and no request is authentic.
+        self._keys = account.keys.get(SIGNING_SECRET) or ()
         self._headers = {"Authorization": f"Bearer {account.keys[BOT_TOKEN].text}"}
         self._api = PlatformAPI(client, account.platform, settings.api_base, judge_method)
         self._responses = PlatformAPI(client, account.platform, "", judge_response)
+        self._socket = SocketMode(self._api, _app_token(account), settings.api_base)
         self._visibility = settings.command_replies
         self._origin = _origin(settings.api_base)
         self._api_base = settings.api_base
@@ -119,6 +127,10 @@ class Slack:
         if not any(matches):
             raise refused()
         return Verified(request, request.body)
+
+    def connect(self) -> AbstractAsyncContextManager[AsyncIterator[Event]]:
+        """See `Connects.connect`; by Socket Mode."""
+        return self._socket.open()
 
     def read(self, verified: Verified) -> Received:
         """See `PlatformAdapter.read`."""
@@ -284,7 +296,26 @@ class Slack:
         return ts if isinstance(ts, str) else None
 
 
-PLATFORM = Platform(SlackSettings, Slack, (SecretRule(SIGNING_SECRET), SecretRule(BOT_TOKEN)))
+PLATFORM = Platform(
+    SlackSettings,
+    Slack,
+    (
+        SecretRule(SIGNING_SECRET, only_for="webhook"),
+        SecretRule(APP_TOKEN, only_for="socket"),
+        SecretRule(BOT_TOKEN),
+    ),
+    connects=True,
+)
+
+
+def _app_token(account: Account[SlackSettings]) -> str:
+    """Return the app-level token; "" where there is a request URL instead."""
+    keys = account.keys.get(APP_TOKEN)
+    if keys is None:
+        return ""
+    if not keys.first.startswith(b"xapp-"):
+        raise ValueError(f"{APP_TOKEN} is no app-level token: those begin with xapp-")
+    return keys.text
 
 
 def _signature(key: bytes, signed: bytes) -> bytes:
